@@ -1,0 +1,39 @@
+# Third-party libraries as imported targets. Everything is a Debian 12 package but Arrow, whose headers and libraries
+# come from the pinned pyarrow wheel (Debian has no libarrow); ARROW_WHEEL points at that package's folder.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+
+if(NOT ARROW_WHEEL)
+  file(GLOB ARROW_WHEEL ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/pyarrow)
+endif()
+if(NOT EXISTS ${ARROW_WHEEL}/include/arrow/api.h)
+  message(FATAL_ERROR "pyarrow's headers are not in '${ARROW_WHEEL}': run tools/setup, or pass -DARROW_WHEEL=<site-packages>/pyarrow")
+endif()
+file(STRINGS ${ARROW_WHEEL}/include/arrow/util/config.h arrow_version REGEX "define ARROW_VERSION_STRING")
+string(REGEX MATCH "[0-9.]+" ARROW_VERSION "${arrow_version}")
+string(REGEX MATCH "^[0-9]+" arrow_major "${ARROW_VERSION}")
+
+foreach(name arrow arrow_flight)
+  add_library(${name} SHARED IMPORTED)
+  set_target_properties(${name} PROPERTIES
+    IMPORTED_LOCATION ${ARROW_WHEEL}/lib${name}.so.${arrow_major}00
+    INTERFACE_INCLUDE_DIRECTORIES ${ARROW_WHEEL}/include)
+endforeach()
+set_target_properties(arrow_flight PROPERTIES INTERFACE_LINK_LIBRARIES arrow)
+if(NOT FLAME_RPATH)
+  set(FLAME_RPATH ${ARROW_WHEEL})
+endif()
+set(CMAKE_BUILD_RPATH ${ARROW_WHEEL})
+set(CMAKE_INSTALL_RPATH ${FLAME_RPATH})
+
+find_package(yaml-cpp REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(fmt REQUIRED)
+find_package(CLI11 REQUIRED)
+pkg_check_modules(bson REQUIRED IMPORTED_TARGET libbson-1.0)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(uuid REQUIRED IMPORTED_TARGET uuid)
+pkg_check_modules(rocksdb REQUIRED IMPORTED_TARGET rocksdb)
+if(FLAME_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+endif()

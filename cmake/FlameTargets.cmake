@@ -1,0 +1,29 @@
+# flame_library(NAME SOURCES... PUBLIC deps... PRIVATE deps...): one folder, one static library, `flame::NAME`.
+# PUBLIC dependencies appear in the folder's headers, PRIVATE ones only in its .cc files. Each *_test.cc beside the
+# sources becomes part of NAME_test. Arrow's headers, which nearly every file includes, are precompiled once.
+add_library(flame_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cc)
+target_link_libraries(flame_pch PRIVATE flame_flags arrow)
+target_precompile_headers(flame_pch PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
+
+function(flame_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE;TESTS;TEST_LINK" ${ARGN})
+  add_library(flame_${name} STATIC ${arg_SOURCES})
+  add_library(flame::${name} ALIAS flame_${name})
+  target_include_directories(flame_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(flame_${name} PUBLIC arrow Threads::Threads ${arg_PUBLIC} PRIVATE flame_flags ${arg_PRIVATE})
+  target_precompile_headers(flame_${name} REUSE_FROM flame_pch)
+  if(FLAME_BUILD_TESTS AND arg_TESTS)
+    add_executable(${name}_test ${arg_TESTS})
+    target_link_libraries(${name}_test PRIVATE flame_${name} flame_flags ${arg_TEST_LINK} GTest::gmock GTest::gtest_main)
+    target_precompile_headers(${name}_test REUSE_FROM flame_pch)
+    add_test(NAME ${name} COMMAND ${name}_test)
+  endif()
+endfunction()
+
+function(flame_program name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PRIVATE" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE flame_flags ${arg_PRIVATE})
+  target_precompile_headers(${name} REUSE_FROM flame_pch)
+  install(TARGETS ${name} RUNTIME DESTINATION bin)
+endfunction()

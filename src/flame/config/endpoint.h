@@ -1,0 +1,33 @@
+// Endpoint: the URL of a cache server, as clients know it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <arrow/result.h>
+
+namespace flame {
+
+constexpr int kDefaultPort = 9090;
+
+struct Endpoint {
+  std::string scheme = "grpc";     // As written.
+  std::string host = "127.0.0.1";  // Name or address; IPv6 without brackets.
+  int port = kDefaultPort;         // 0 = any free one.
+
+  /// grpcs, grpc+tls or https.
+  bool tls() const;
+  /// The scheme that clients understand for it: "grpc" or "grpc+tls".
+  std::string ClientScheme() const { return tls() ? "grpc+tls" : "grpc"; }
+  bool operator==(const Endpoint&) const = default;
+};
+
+/// `SCHEME://HOST[:PORT]`, or `HOST[:PORT]` for grpc://. The schemes are grpc, grpc+tcp
+/// and http without TLS and grpcs, grpc+tls and https with it. A missing port is
+/// `default_port`.
+arrow::Result<Endpoint> ParseEndpoint(std::string_view text,
+                                      int default_port = kDefaultPort);
+/// Back to text. A port of -1 is left out.
+std::string FormatEndpoint(const Endpoint& endpoint);
+
+}  // namespace flame

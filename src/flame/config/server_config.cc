@@ -1,0 +1,56 @@
+#include "flame/config/server_config.h"
+
+#include <fmt/format.h>
+
+#include "flame/base/error.h"
+
+namespace flame {
+
+std::string ValueSource::ToString() const {
+  switch (kind) {
+    case Kind::kDefault:
+      return "default";
+    case Kind::kEnvironment:
+      return "from env " + where;
+    case Kind::kFlag:
+      return "from flag " + where;
+    default:
+      return "from " + where;
+  }
+}
+
+std::string ServerConfig::AdvertisedUrl(int bound_port) const {
+  const Endpoint& scheme_of = advertise.scheme.empty() ? endpoint : advertise;
+  return FormatEndpoint({scheme_of.ClientScheme(), advertise.host,
+                         advertise.port > 0 ? advertise.port : bound_port});
+}
+
+const ValueSource& ServerConfig::SourceOf(std::string_view path) const {
+  static const ValueSource kDefault;
+  const auto found = sources.find(path);
+  return found == sources.end() ? kDefault : found->second;
+}
+
+arrow::Status ServerConfig::Validate() const {
+  if (endpoint.tls()) {
+    return InvalidError(fmt::format(
+        "cache.endpoint is {}, but TLS is not available in this build yet; use grpc://",
+        FormatEndpoint(endpoint)));
+  }
+  if (advertise.tls()) {
+    return InvalidError(
+        "cache.advertise promises TLS, but TLS is not available in this build yet; use "
+        "grpc://");
+  }
+  if (tls.given() && (tls.cert_file.empty() || tls.key_file.empty())) {
+    return InvalidError("cache.tls needs both cert_file and key_file");
+  }
+  if (limits.in_flight <= 0)
+    return InvalidError("cache.limits.in_flight must be more than 0");
+  if (patches_max < 1 || patches_max > 1'000'000) {
+    return InvalidError("cache.patches_max must be from 1 to 1000000");
+  }
+  return arrow::Status::OK();
+}
+
+}  // namespace flame

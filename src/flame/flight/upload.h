@@ -1,0 +1,40 @@
+// Uploads: what a do_put stream brings, as a payload.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <arrow/flight/server.h>
+
+#include "flame/memory/buffer_pool.h"
+#include "flame/object/key.h"
+#include "flame/object/payload.h"
+#include "flame/storage/record.h"
+
+namespace flame {
+
+/// What a do_put's descriptor asks for.
+struct PutRequest {
+  enum class Op { kPut, kPatch, kAppend };
+  Op op = Op::kPut;
+  PutTarget target;
+  std::optional<Version> if_version;
+  std::optional<OpId> op_id;
+  bool retry = false;
+
+  /// kInvalid, saying what a descriptor must be.
+  static arrow::Result<PutRequest> Parse(const arrow::flight::FlightDescriptor& descriptor);
+};
+
+/// The 16 bytes of an op id on the wire: origin and counter, big endian.
+arrow::Result<OpId> ParseOpId(std::string_view bytes);
+
+/// Read the stream to its end. Key, schema and shape are checked before the first batch is waited for. Opaque data is
+/// shared with the network messages, not copied; native batches are validated in full. `leases` holds what has arrived
+/// against the budget.
+arrow::Result<std::shared_ptr<const Payload>> ReadUpload(
+    const PutRequest& request, arrow::flight::FlightMessageReader* reader, Budget* budget,
+    const std::function<bool()>& cancelled, std::vector<Budget::Lease>* leases);
+
+}  // namespace flame

@@ -1,0 +1,237 @@
+#include "flame/storage/database.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/table.h>
+
+#include <cstdarg>
+#include <cstdio>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "flame/base/error.h"
+#include "flame/base/log.h"
+
+namespace flame {
+namespace {
+
+using arrow::Status;
+
+constexpr std::array<const char*, kFamilies> kNames{
+    "rows",      "values", "patches", "tombstones", "slots",
+    "slot_keys", "expiry", "dirty",   "redo",       "meta"};
+
+rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
+std::string_view View(const rocksdb::Slice& slice) {
+  return {slice.data(), slice.size()};
+}
+
+/// RocksDB's errors in our words.
+Status Translate(const rocksdb::Status& status, std::string_view doing) {
+  if (status.ok()) return Status::OK();
+  const std::string text = status.ToString();
+  auto code = ErrorCode::kIo;
+  std::string_view next;
+  if (status.IsNoSpace() || status.subcode() == rocksdb::Status::kSpaceLimit) {
+    code = ErrorCode::kExhausted;
+    next = "; free space on the storage's disk and retry";
+  } else if (status.IsCorruption()) {
+    code = ErrorCode::kCorrupt;
+  } else if (text.find("Read-only file system") != text.npos) {
+    code = ErrorCode::kReadOnly;
+    next = "; remount the storage's disk for writing";
+  }
+  return MakeError(code, fmt::format("{}: {}{}", doing, text, next));
+}
+
+spdlog::level::level_enum LevelOf(rocksdb::InfoLogLevel level) {
+  switch (level) {
+    case rocksdb::DEBUG_LEVEL:
+      return spdlog::level::debug;
+    case rocksdb::INFO_LEVEL:
+    case rocksdb::HEADER_LEVEL:
+      return spdlog::level::info;
+    case rocksdb::WARN_LEVEL:
+      return spdlog::level::warn;
+    default:
+      return spdlog::level::err;
+  }
+}
+
+/// RocksDB's own log as lines of ours.
+class LogBridge final : public rocksdb::Logger {
+ public:
+  explicit LogBridge(spdlog::level::level_enum level)
+      : rocksdb::Logger(level <= spdlog::level::debug  ? rocksdb::DEBUG_LEVEL
+                        : level == spdlog::level::info ? rocksdb::INFO_LEVEL
+                        : level == spdlog::level::warn ? rocksdb::WARN_LEVEL
+                                                       : rocksdb::ERROR_LEVEL) {}
+
+  using rocksdb::Logger::Logv;
+  void Logv(const char* format, va_list arguments) override {
+    Logv(rocksdb::INFO_LEVEL, format, arguments);
+  }
+  void Logv(rocksdb::InfoLogLevel level, const char* format, va_list arguments) override {
+    if (level < GetInfoLogLevel()) return;
+    std::array<char, 1024> line;
+    std::vsnprintf(line.data(), line.size(), format, arguments);
+    FLAME_LOG_AT(rocksdb, LevelOf(level), "{}", line.data());
+  }
+};
+
+rocksdb::DBOptions MakeOptions(const DatabaseOptions& options) {
+  rocksdb::DBOptions db;
+  db.create_if_missing = true;
+  db.create_missing_column_families = true;
+  if (options.env != nullptr) db.env = options.env;
+  db.paranoid_checks = true;
+  db.db_write_buffer_size = static_cast<size_t>(options.write_buffer_bytes);
+  // Small families are rarely flushed by themselves and would keep old logs, which every
+  // open replays.
+  db.max_total_wal_size = static_cast<uint64_t>(2 * options.write_buffer_bytes);
+  // Opening touches few files, whatever their number.
+  db.max_open_files = 512;
+  db.skip_stats_update_on_db_open = true;
+  db.skip_checking_sst_file_sizes_on_db_open = true;
+  // Our own retry decides (see Write); a background thread would only log.
+  db.max_bgerror_resume_count = 0;
+  db.stats_dump_period_sec = 0;
+  db.stats_persist_period_sec = 0;
+  db.info_log_level = rocksdb::WARN_LEVEL;
+  db.max_log_file_size = 1 << 20;
+  db.keep_log_file_num = 2;
+  const auto level = LibraryLogLevel("rocksdb");
+  if (level != spdlog::level::off) {
+    GetLogger("rocksdb")->set_level(level);
+    db.info_log = std::make_shared<LogBridge>(level);
+  }
+  return db;
+}
+
+rocksdb::ColumnFamilyOptions MakeFamilyOptions(
+    Family family, const rocksdb::BlockBasedTableOptions& table) {
+  rocksdb::ColumnFamilyOptions options;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  options.level_compaction_dynamic_level_bytes = true;
+  options.write_buffer_size = 32 << 20;
+  // Payloads are often compressed already, and their readers wait for them.
+  const bool payloads = family == Family::kValues || family == Family::kPatches;
+  options.compression = payloads ? rocksdb::kNoCompression : rocksdb::kLZ4Compression;
+  if (family == Family::kRows || family == Family::kTombstones) {
+    // Most look-ups of new keys find nothing: a miss must not read a block.
+    options.memtable_whole_key_filtering = true;
+    options.memtable_prefix_bloom_size_ratio = 0.02;
+  }
+  return options;
+}
+
+}  // namespace
+
+void Database::Batch::Put(Family family, std::string_view key, std::string_view value) {
+  // Fails only for keys or values over 4 GiB.
+  batch_.Put(database_->handle(family), ToSlice(key), ToSlice(value))
+      .PermitUncheckedError();
+}
+
+void Database::Batch::Delete(Family family, std::string_view key) {
+  batch_.Delete(database_->handle(family), ToSlice(key)).PermitUncheckedError();
+}
+
+arrow::Result<std::unique_ptr<Database>> Database::Open(const DatabaseOptions& options) {
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache =
+      rocksdb::NewLRUCache(static_cast<size_t>(options.block_cache_bytes));
+  // Filters and indexes count against the cache too: memory must not grow with what is
+  // only stored.
+  table.cache_index_and_filter_blocks = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  table.format_version = 5;
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  for (int i = 0; i < kFamilies; ++i) {
+    families.emplace_back(kNames[static_cast<size_t>(i)],
+                          MakeFamilyOptions(static_cast<Family>(i), table));
+  }
+  families.emplace_back(rocksdb::kDefaultColumnFamilyName,
+                        rocksdb::ColumnFamilyOptions());
+
+  auto database = std::unique_ptr<Database>(new Database);
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  const auto status =
+      rocksdb::DB::Open(MakeOptions(options), options.path, families, &handles, &db);
+  if (!status.ok()) return Translate(status, "open its database");
+  database->db_.reset(db);
+  std::copy_n(handles.begin(), kFamilies, database->handles_.begin());
+  db->DestroyColumnFamilyHandle(handles.back())
+      .PermitUncheckedError();  // The default; unused.
+  return database;
+}
+
+Database::~Database() {
+  if (db_ == nullptr) return;
+  for (auto* handle : handles_)
+    db_->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
+}
+
+Status Database::Write(Batch* batch, bool sync) {
+  rocksdb::WriteOptions options;
+  options.sync = sync;
+  return Apply(options, batch);
+}
+
+Status Database::WriteUnlogged(Batch* batch) {
+  rocksdb::WriteOptions options;
+  options.disableWAL = true;
+  return Apply(options, batch);
+}
+
+Status Database::Apply(const rocksdb::WriteOptions& options, Batch* batch) {
+  if (failed_) {
+    const auto resumed = db_->Resume();
+    if (!resumed.ok()) {
+      return WithOutcome(Translate(resumed, "write to the database"),
+                         Outcome::kNotApplied);
+    }
+    FLAME_LOG_INFO(storage, "the database accepts writes again");
+    failed_ = false;
+  }
+  const auto status = db_->Write(options, &batch->batch_);
+  if (status.ok()) return Status::OK();
+  failed_ = true;
+  // A record that could not be written whole is cut off when the log is replayed. One
+  // that could not be synced may lie in the log whole, and come back after a crash.
+  return WithOutcome(Translate(status, "write to the database"),
+                     options.sync ? Outcome::kUnknown : Outcome::kNotApplied);
+}
+
+Status Database::Flush() {
+  return Translate(
+      db_->Flush(rocksdb::FlushOptions(), {handles_.begin(), handles_.end()}),
+      "flush the database");
+}
+
+arrow::Result<bool> Database::Get(Family family, std::string_view key,
+                                  rocksdb::PinnableSlice* value) const {
+  const auto status =
+      db_->Get(rocksdb::ReadOptions(), handle(family), ToSlice(key), value);
+  if (status.IsNotFound()) return false;
+  ARROW_RETURN_NOT_OK(Translate(status, "read from the database"));
+  return true;
+}
+
+Status Database::Visit(Family family, std::string_view start,
+                       const Visitor& visit) const {
+  const std::unique_ptr<rocksdb::Iterator> iterator(
+      db_->NewIterator(rocksdb::ReadOptions(), handle(family)));
+  for (iterator->Seek(ToSlice(start)); iterator->Valid(); iterator->Next()) {
+    ARROW_ASSIGN_OR_RAISE(const bool go_on,
+                          visit(View(iterator->key()), View(iterator->value())));
+    if (!go_on) return Status::OK();
+  }
+  return Translate(iterator->status(), "read from the database");
+}
+
+}  // namespace flame

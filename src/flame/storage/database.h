@@ -1,0 +1,96 @@
+// Database: the store's RocksDB, in our words: column families by name, our errors.
+// Internal to storage/; the only header that shows RocksDB.
+//
+// Thread-safe.
+#pragma once
+
+#include <rocksdb/db.h>
+#include <rocksdb/write_batch.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <arrow/result.h>
+
+namespace flame {
+
+/// The column families. Keys and values: docs/internals/records.md.
+enum class Family {
+  kRows,        // Live objects.
+  kValues,      // Small bases.
+  kPatches,     //
+  kTombstones,  // By slot.
+  kSlots,       //
+  kSlotKeys,    // Live keys by slot.
+  kExpiry,      // Live keys by the time of their expiry.
+  kDirty,       // Keys whose base is in shared memory only.
+  kRedo,        // Keys with file work.
+  kMeta,        //
+};
+inline constexpr int kFamilies = 10;
+
+struct DatabaseOptions {
+  std::string path;
+  int64_t block_cache_bytes = 0;
+  int64_t write_buffer_bytes = 0;  // Of all families together.
+  rocksdb::Env* env = nullptr;  // Null = the machine's. Borrowed; outlives the database.
+};
+
+class Database {
+ public:
+  /// Changes that are made together, in order.
+  class Batch {
+   public:
+    void Put(Family family, std::string_view key, std::string_view value);
+    void Delete(Family family, std::string_view key);
+
+   private:
+    friend class Database;
+    explicit Batch(const Database* database) : database_(database) {}
+    const Database* database_;  // Borrowed.
+    rocksdb::WriteBatch batch_;
+  };
+
+  static arrow::Result<std::unique_ptr<Database>> Open(const DatabaseOptions& options);
+  ~Database();
+
+  Batch NewBatch() const { return Batch(this); }
+  /// Make `batch` survive a kill, or, if `sync`, a power loss. After a failure, which may
+  /// have been a full disk, the next call first tries to bring RocksDB back to work.
+  /// Errors carry an outcome.
+  arrow::Status Write(Batch* batch, bool sync);
+  /// Without the log: lost by a crash before the next Flush. For what can be made again.
+  arrow::Status WriteUnlogged(Batch* batch);
+  /// Everything is in tables on the device, so that the next Open replays no log.
+  arrow::Status Flush();
+
+  /// False = no such key.
+  arrow::Result<bool> Get(Family family, std::string_view key,
+                          rocksdb::PinnableSlice* value) const;
+  /// Call `visit` in key order from `start` on until it returns false or fails.
+  using Visitor =
+      std::function<arrow::Result<bool>(std::string_view key, std::string_view value)>;
+  arrow::Status Visit(Family family, std::string_view start, const Visitor& visit) const;
+
+  /// Rises with every change.
+  uint64_t position() const { return db_->GetLatestSequenceNumber(); }
+
+ private:
+  Database() = default;
+  arrow::Status Apply(const rocksdb::WriteOptions& options, Batch* batch);
+  rocksdb::ColumnFamilyHandle* handle(Family family) const {
+    return handles_[static_cast<size_t>(family)];
+  }
+
+  std::unique_ptr<rocksdb::DB> db_;
+  std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
+  std::atomic<bool> failed_{
+      false};  // A write failed; RocksDB may refuse all until it is resumed.
+};
+
+}  // namespace flame

@@ -1,0 +1,548 @@
+// What FsStore promises beyond the contract: files, crashes, full disks, damage.
+#include "flame/storage/fs_store.h"
+
+#include <gtest/gtest.h>
+#include <rocksdb/env.h>
+#include <rocksdb/file_system.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <thread>
+
+#include <arrow/testing/gtest_util.h>
+
+#include "flame/base/error.h"
+#include "flame/storage/database.h"
+#include "flame/storage/faulty_file_system.h"
+#include "flame/storage/store_testing.h"
+#include "flame/storage/temp_directory.h"
+
+namespace flame {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string Large(char c) { return std::string(300'000, c); }
+
+/// RocksDB's files on a disk that is full, or fails, when the test says so.
+class FaultyLogs final : public rocksdb::FileSystemWrapper {
+ public:
+  enum class Fault { kNone, kFullDisk, kBadAppend, kBadSync };
+
+  FaultyLogs() : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  const char* Name() const override { return "FaultyLogs"; }
+
+  rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
+                                    std::unique_ptr<rocksdb::FSWritableFile>* file,
+                                    rocksdb::IODebugContext* context) override {
+    auto status = FileSystemWrapper::NewWritableFile(name, options, file, context);
+    if (status.ok()) *file = std::make_unique<File>(std::move(*file), this);
+    return status;
+  }
+
+  std::atomic<Fault> fault{Fault::kNone};
+
+ private:
+  class File final : public rocksdb::FSWritableFileOwnerWrapper {
+   public:
+    File(std::unique_ptr<rocksdb::FSWritableFile> file, const FaultyLogs* owner)
+        : FSWritableFileOwnerWrapper(std::move(file)), owner_(owner) {}
+    rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                             rocksdb::IODebugContext* context) override {
+      const Fault fault = owner_->fault;
+      if (fault == Fault::kFullDisk || fault == Fault::kBadAppend) {
+        // Some of it arrives.
+        const rocksdb::Slice half(data.data(), data.size() / 2);
+        FSWritableFileOwnerWrapper::Append(half, options, context).PermitUncheckedError();
+        return fault == Fault::kFullDisk ? rocksdb::IOStatus::NoSpace("disk full")
+                                         : rocksdb::IOStatus::IOError("disk broken");
+      }
+      return FSWritableFileOwnerWrapper::Append(data, options, context);
+    }
+    rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                             const rocksdb::DataVerificationInfo& info,
+                             rocksdb::IODebugContext* context) override {
+      return Append(data, options, context);
+    }
+    rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
+                           rocksdb::IODebugContext* context) override {
+      if (owner_->fault == Fault::kBadSync) return rocksdb::IOStatus::IOError("disk broken");
+      return FSWritableFileOwnerWrapper::Sync(options, context);
+    }
+
+   private:
+    const FaultyLogs* const owner_;
+  };
+};
+
+class FsStoreTest : public ::testing::Test {
+ protected:
+  void SetUp() override { Open(); }
+
+  FsStoreOptions Options() {
+    return {.root = dir_ / "store",
+            .pack_below = pack_below_,
+            .sync_always = false,
+            .write_buffer_bytes = 1 << 20,
+            .env = env_.get()};
+  }
+  arrow::Result<std::unique_ptr<FsStore>> TryOpen() {
+    FsStoreOptions options = Options();
+    ARROW_ASSIGN_OR_RAISE(auto real, OpenFileSystem(options.root));
+    options.file_system = std::make_shared<FaultyFileSystem>(std::move(real), plan_);
+    return FsStore::Open(options);
+  }
+  void Open(Durability durability = Durability::kProcess) {
+    ASSERT_OK_AND_ASSIGN(store_, TryOpen());
+    writer_.emplace(store_.get(), durability);
+  }
+  void Close() {
+    ASSERT_OK(store_->Close());
+    store_.reset();
+  }
+  /// As kill -9 leaves it: nothing is closed, and nothing is removed on the way out.
+  void Kill() {
+    plan_->FailAt(0, EIO, /*for_ever=*/true);
+    store_.reset();
+    plan_->Heal();
+  }
+  void KillAndReopen() {
+    Kill();
+    Open();
+  }
+  std::string File(const std::string& path) { return dir_ / ("store/" + path); }
+  bool Exists(const std::string& path) { return fs::exists(File(path)); }
+  /// Names in a directory of the store.
+  std::set<std::string> Names(const std::string& path) {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(File(path))) {
+      names.insert(entry.path().filename());
+    }
+    return names;
+  }
+  /// Records of one family. The store must be closed.
+  int64_t Count(Family family) {
+    auto database = Database::Open({File(".flame/db"), 1 << 20, 1 << 20, nullptr}).ValueOrDie();
+    int64_t count = 0;
+    EXPECT_OK(database->Visit(family, {}, [&](auto, auto) -> arrow::Result<bool> {
+      ++count;
+      return true;
+    }));
+    return count;
+  }
+
+  TempDirectory dir_;
+  int64_t pack_below_ = 64 << 10;
+  std::shared_ptr<FaultPlan> plan_ = std::make_shared<FaultPlan>();
+  std::shared_ptr<FaultyLogs> logs_ = std::make_shared<FaultyLogs>();
+  std::unique_ptr<rocksdb::Env> env_ = rocksdb::NewCompositeEnv(logs_);
+  std::unique_ptr<FsStore> store_;
+  std::optional<Writer> writer_;
+};
+
+// Files
+
+TEST_F(FsStoreTest, LargeObjectsAreFilesAndSmallOnesAreNot) {
+  ASSERT_OK(writer_->Put("app/session/large", Bytes(Large('x'))));
+  ASSERT_OK(writer_->Put("app/session/table", Table(0, 100'000)));
+  ASSERT_OK(writer_->Put("app/session/small", Bytes("x")));
+  EXPECT_EQ(Names("app/session"), (std::set<std::string>{"large.arrow", "table.arrow"}));
+  EXPECT_TRUE(Names(".flame/tmp").empty());
+}
+
+TEST_F(FsStoreTest, PackBelowZeroMakesAFileOfEachObject) {
+  Close();
+  pack_below_ = 0;
+  Open();
+  ASSERT_OK(writer_->Put("app/session/small", Bytes("")));
+  EXPECT_EQ(Names("app/session"), (std::set<std::string>{"small.arrow"}));
+  EXPECT_EQ(writer_->Get("app/session/small"), "");
+}
+
+TEST_F(FsStoreTest, WhatBecomesGarbageIsRemovedWithItsDirectories) {
+  ASSERT_OK(writer_->Put("app/s1/o", Bytes(Large('x'))));
+  ASSERT_OK(writer_->Put("app/s2/o", Bytes(Large('x'))));
+  ASSERT_OK(writer_->Patch("app/s2/o", Bytes(Large('p'))));
+  EXPECT_EQ(Names(".flame/blobs").size(), 1u);
+  ASSERT_OK(writer_->Put("app/s2/o", Bytes("small now")));
+  EXPECT_TRUE(Names(".flame/blobs").empty());
+  EXPECT_FALSE(Exists("app/s2"));
+  EXPECT_TRUE(Exists("app/s1/o.arrow"));
+  ASSERT_OK(writer_->Delete("app/s1/o"));
+  EXPECT_FALSE(Exists("app"));
+}
+
+TEST_F(FsStoreTest, E5_SmallPatchesAreNoFiles) {
+  ASSERT_OK(writer_->Put("a/s/o", Bytes(Large('x'))));
+  for (int i = 0; i < 50; ++i) ASSERT_OK(writer_->Patch("a/s/o", Bytes("p")));
+  EXPECT_EQ(Names("a/s"), (std::set<std::string>{"o.arrow"}));
+  EXPECT_TRUE(Names(".flame/blobs").empty());
+}
+
+TEST_F(FsStoreTest, AStagedPayloadThatIsNotCommittedLeavesNothing) {
+  ASSERT_OK_AND_ASSIGN(auto staged, store_->StageBase(KeyFor("a/s/o"), Bytes(Large('x')), 1));
+  EXPECT_EQ(Names(".flame/tmp").size(), 1u);
+  staged.reset();
+  EXPECT_TRUE(Names(".flame/tmp").empty());
+  EXPECT_FALSE(Exists("a"));
+}
+
+TEST_F(FsStoreTest, LeftoversOfAKillAreRemovedAtTheNextStart) {
+  std::ofstream(File(".flame/tmp/0000000000000001")) << "half an object";
+  KillAndReopen();
+  EXPECT_TRUE(Names(".flame/tmp").empty());
+}
+
+TEST_F(FsStoreTest, AKeyWhoseNameIsTooLongForAFileIsABlob) {
+  const std::string key = "a/s/" + std::string(252, 'n');
+  ASSERT_OK(writer_->Put(key, Bytes(Large('x'))));
+  EXPECT_EQ(writer_->Get(key), Large('x'));
+  EXPECT_EQ(Names(".flame/blobs").size(), 1u);
+}
+
+TEST_F(FsStoreTest, TheIndexesHoldWhatIsLiveAndNothingElse) {
+  for (int i = 0; i < 5; ++i) {
+    const std::string key = "a/s/" + std::to_string(i);
+    ASSERT_OK(writer_->Put(key, Bytes(i % 2 == 0 ? "x" : Large('x')), 1000 + i));
+    ASSERT_OK(writer_->Patch(key, Bytes("p")));
+  }
+  for (const char* key : {"a/s/0", "a/s/1"}) ASSERT_OK(writer_->Delete(key));
+  ASSERT_OK(writer_->Put("a/s/2", Bytes(Large('y'))));
+  Close();
+  EXPECT_EQ(Count(Family::kRows), 3);
+  EXPECT_EQ(Count(Family::kTombstones), 2);
+  EXPECT_EQ(Count(Family::kSlotKeys), 3);
+  EXPECT_EQ(Count(Family::kValues), 1);
+  EXPECT_EQ(Count(Family::kPatches), 2);
+  EXPECT_EQ(Count(Family::kExpiry), 2);
+  EXPECT_EQ(Count(Family::kRedo), 0);
+}
+
+// Opening
+
+TEST_F(FsStoreTest, ASecondServerIsRefusedInOneClearLine) {
+  const auto second = FsStore::Open(Options());
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().message(),
+            "storage " + dir_ / "store" + ": another server uses it; give each server its own directory");
+  EXPECT_EQ(writer_->Get("a/s/o"), "(absent)");
+}
+
+TEST_F(FsStoreTest, ADiskThatRefusesIsOneClearLine) {
+  Close();
+  struct Case {
+    int error;
+    ErrorCode code;
+    const char* words;
+  };
+  for (const Case& c : {Case{EROFS, ErrorCode::kReadOnly, "Read-only file system"},
+                        Case{ENOSPC, ErrorCode::kExhausted, "No space left on device"},
+                        Case{EACCES, ErrorCode::kIo, "Permission denied"}}) {
+    plan_->FailAt(0, c.error, /*for_ever=*/true);
+    const auto store = TryOpen();
+    plan_->Heal();
+    ASSERT_TRUE(IsError(store.status(), c.code)) << store.status();
+    const std::string message = store.status().message();
+    EXPECT_NE(message.find("storage " + dir_ / "store"), std::string::npos) << message;
+    EXPECT_NE(message.find(c.words), std::string::npos) << message;
+    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  }
+  Open();
+}
+
+TEST_F(FsStoreTest, A7_OneBadFileDoesNotPreventStartup) {
+  ASSERT_OK(writer_->Put("a/s/bad", Bytes(Large('x'))));
+  ASSERT_OK(writer_->Put("a/s/cut", Bytes(Large('y'))));
+  ASSERT_OK(writer_->Put("a/s/gone", Bytes(Large('z'))));
+  ASSERT_OK(writer_->Put("a/s/good", Bytes(Large('g'))));
+  Close();
+  {
+    std::fstream file(File("a/s/bad.arrow"), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(150'000);
+    file.put('!');
+  }
+  fs::resize_file(File("a/s/cut.arrow"), 1000);
+  fs::remove(File("a/s/gone.arrow"));
+  Open();
+  EXPECT_EQ(writer_->Get("a/s/good"), Large('g'));
+  for (const char* name : {"bad", "cut", "gone"}) {
+    const Key key = KeyFor(std::string("a/s/") + name);
+    ASSERT_OK_AND_ASSIGN(const auto row, store_->Find(key));
+    const auto object = store_->Read(key, *row);
+    ASSERT_TRUE(IsError(object.status(), ErrorCode::kCorrupt)) << object.status();
+    EXPECT_NE(object.status().message().find(std::string("a/s/") + name + ".arrow"),
+              std::string::npos)
+        << object.status();
+    // It can still be replaced.
+    ASSERT_OK(writer_->Put(key.text(), Bytes(Large('n'))));
+    EXPECT_EQ(writer_->Get(key.text()), Large('n'));
+  }
+}
+
+// Crashes and failures
+
+TEST_F(FsStoreTest, A6_ACrashBetweenCommitAndRenameLosesNothing) {
+  ASSERT_OK(writer_->Put("a/s/o", Bytes(Large('1'))));
+  // The put creates, writes and closes its file; what fails is the rename behind the commit.
+  const int64_t before = plan_->operations();
+  ASSERT_OK(writer_->Put("a/s/probe", Bytes(Large('p'))));
+  const int64_t to_rename = plan_->operations() - before;
+  for (int64_t n = 0; n < to_rename + 3; ++n) {
+    const bool acknowledged = [&] {
+      plan_->FailAt(n, EIO, /*for_ever=*/true);
+      const bool ok = writer_->Put("a/s/o", Bytes(Large(static_cast<char>('a' + n)))).ok();
+      return ok;
+    }();
+    const std::string expected = Large(static_cast<char>('a' + n));
+    if (acknowledged) {
+      EXPECT_EQ(writer_->Get("a/s/o"), expected) << n;
+    }
+    KillAndReopen();
+    if (acknowledged) {
+      EXPECT_EQ(writer_->Get("a/s/o"), expected) << n;
+      EXPECT_TRUE(Names(".flame/tmp").empty());
+    } else {
+      EXPECT_EQ(writer_->Get("a/s/o").size(), Large('x').size()) << n;
+    }
+  }
+  Close();
+  EXPECT_EQ(Count(Family::kRedo), 0);
+}
+
+/// A short life of an object that makes every kind of file work.
+struct Step {
+  const char* name;
+  std::function<arrow::Status(Writer&)> run;
+  const char* after;  // What a reader gets then, by first characters.
+};
+const std::vector<Step>& Life() {
+  static const std::vector<Step> steps{
+      {"put large", [](Writer& w) { return w.Put("a/s/o", Bytes(Large('1'))).status(); }, "1"},
+      {"patch large", [](Writer& w) { return w.Patch("a/s/o", Bytes(Large('2'))).status(); }, "1|2"},
+      {"replace", [](Writer& w) { return w.Put("a/s/o", Bytes(Large('3'))).status(); }, "3"},
+      {"shrink", [](Writer& w) { return w.Put("a/s/o", Bytes("4")).status(); }, "4"},
+      {"grow", [](Writer& w) { return w.Put("a/s/o", Bytes(Large('5'))).status(); }, "5"},
+      {"delete", [](Writer& w) { return w.Delete("a/s/o").status(); }, "(deleted)"},
+      {"put again", [](Writer& w) { return w.Put("a/s/o", Bytes(Large('6'))).status(); }, "6"},
+  };
+  return steps;
+}
+
+/// 111...|222... -> 1|2; anything that is not whole stands out.
+std::string Brief(const std::string& text) {
+  std::string brief;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('|', at), text.size());
+    const std::string part = text.substr(at, end - at);
+    const bool whole = part.size() == Large('x').size() &&
+                       part.find_first_not_of(part[0]) == part.npos;
+    brief += (brief.empty() ? "" : "|") + (whole ? part.substr(0, 1) : part.substr(0, 60));
+    at = end + 1;
+  }
+  return brief;
+}
+
+class FsStoreFaultTest : public FsStoreTest,
+                         public ::testing::WithParamInterface<std::tuple<int, bool, Durability>> {};
+INSTANTIATE_TEST_SUITE_P(, FsStoreFaultTest,
+                         ::testing::Combine(::testing::Values(EIO, ENOSPC), ::testing::Bool(),
+                                            ::testing::Values(Durability::kProcess,
+                                                              Durability::kDisk)));
+
+// Goal: after any failure and a kill, a reader gets the old or the new version, whole; the new one if it was acknowledged.
+// Method: let operation n fail, for every n that the object's life has.
+TEST_P(FsStoreFaultTest, A6_EveryFailureLeavesTheOldOrTheNewVersion) {
+  const auto [error, for_ever, durability] = GetParam();
+  int64_t operations = 1;
+  for (int64_t n = 0; n < operations; ++n) {
+    store_.reset();
+    fs::remove_all(dir_ / "store");
+    Open(durability);
+    const int64_t start = plan_->operations();
+    plan_->FailAt(n, error, for_ever);
+    std::string expected = "(absent)";
+    std::set<std::string> possible;
+    for (const Step& step : Life()) {
+      SCOPED_TRACE(testing::Message() << "operation " << n << ", " << step.name);
+      const arrow::Status status = step.run(*writer_);
+      if (status.ok()) {
+        expected = step.after;
+      } else {
+        ASSERT_NE(DetailOf(status), nullptr) << status;
+        const auto outcome = DetailOf(status)->outcome;
+        if (outcome == Outcome::kUnknown) possible.insert(step.after);
+        if (CodeOf(status) == ErrorCode::kNotFound || expected == "(absent)") continue;
+      }
+      ASSERT_EQ(Brief(writer_->Get("a/s/o")), expected);
+      if (!status.ok() && for_ever) break;  // The rest would patch and delete what is not there.
+    }
+    operations = std::max(operations, plan_->operations() - start);
+    KillAndReopen();
+    const std::string found = Brief(writer_->Get("a/s/o"));
+    if (!possible.contains(found)) {
+      ASSERT_EQ(found, expected) << "operation " << n;
+    }
+    EXPECT_TRUE(Names(".flame/tmp").empty()) << "operation " << n;
+    // What is left works.
+    ASSERT_OK(writer_->Put("a/s/o", Bytes(Large('9'))));
+    ASSERT_EQ(Brief(writer_->Get("a/s/o")), "9");
+  }
+  EXPECT_GT(operations, 20);
+}
+
+TEST_F(FsStoreTest, WorkThatFailedIsDoneBehindALaterCommit) {
+  ASSERT_OK(writer_->Put("a/s/other", Bytes("x")));
+  const int64_t before = plan_->operations();
+  ASSERT_OK(writer_->Put("a/s/probe", Bytes(Large('p'))));
+  plan_->FailAt(plan_->operations() - before - 1, EIO, /*for_ever=*/true);
+  ASSERT_OK(writer_->Put("a/s/o", Bytes(Large('1'))));
+  EXPECT_FALSE(Exists("a/s/o.arrow"));
+  EXPECT_EQ(Brief(writer_->Get("a/s/o")), "1");
+  plan_->Heal();
+  ASSERT_OK(writer_->Put("a/s/other", Bytes("y")));
+  EXPECT_TRUE(Exists("a/s/o.arrow"));
+  EXPECT_EQ(Brief(writer_->Get("a/s/o")), "1");
+  Close();
+  EXPECT_EQ(Count(Family::kRedo), 0);
+}
+
+TEST_F(FsStoreTest, AFullDatabaseDiskRefusesWritesUntilThereIsRoom) {
+  ASSERT_OK(writer_->Put("a/s/o", Bytes("1")));
+  logs_->fault = FaultyLogs::Fault::kFullDisk;
+  for (int i = 0; i < 3; ++i) {
+    const auto put = writer_->Put("a/s/o", Bytes("2"));
+    ASSERT_TRUE(IsError(put.status(), ErrorCode::kExhausted)) << put.status();
+    EXPECT_EQ(DetailOf(put.status())->outcome, Outcome::kNotApplied);
+    EXPECT_FALSE(writer_->Put("a/s/large", Bytes(Large('x'))).ok());
+    EXPECT_EQ(writer_->Get("a/s/o"), "1");
+  }
+  EXPECT_TRUE(Names(".flame/tmp").empty());
+  logs_->fault = FaultyLogs::Fault::kNone;
+  ASSERT_OK(writer_->Put("a/s/o", Bytes("3")));
+  EXPECT_EQ(writer_->Get("a/s/o"), "3");
+  KillAndReopen();
+  EXPECT_EQ(writer_->Get("a/s/o"), "3");
+  EXPECT_EQ(writer_->Get("a/s/large"), "(absent)");
+}
+
+TEST_F(FsStoreTest, ABrokenDatabaseDiskRefusesWritesUntilItIsBack) {
+  ASSERT_OK(writer_->Put("a/s/o", Bytes("1")));
+  logs_->fault = FaultyLogs::Fault::kBadAppend;
+  for (int i = 0; i < 3; ++i) {
+    const auto put = writer_->Put("a/s/o", Bytes("2"));
+    ASSERT_FALSE(put.ok());
+    EXPECT_EQ(DetailOf(put.status())->outcome, Outcome::kNotApplied);
+    EXPECT_EQ(writer_->Get("a/s/o"), "1");
+  }
+  logs_->fault = FaultyLogs::Fault::kNone;
+  ASSERT_OK(writer_->Put("a/s/o", Bytes("3")));
+  KillAndReopen();
+  EXPECT_EQ(writer_->Get("a/s/o"), "3");
+}
+
+TEST_F(FsStoreTest, AFailedSyncIsUnknownAndNotVisible) {
+  ASSERT_OK(writer_->Put("a/s/o", Bytes("1")));
+  Writer durable(store_.get(), Durability::kDisk);
+  logs_->fault = FaultyLogs::Fault::kBadSync;
+  const auto put = durable.Put("a/s/o", Bytes(Large('2')));
+  ASSERT_FALSE(put.ok());
+  EXPECT_EQ(DetailOf(put.status())->outcome, Outcome::kUnknown);
+  EXPECT_EQ(writer_->Get("a/s/o"), "1");
+  Kill();
+  logs_->fault = FaultyLogs::Fault::kNone;
+  Open();
+  const std::string found = Brief(writer_->Get("a/s/o"));
+  EXPECT_TRUE(found == "1" || found == "2") << found;
+}
+
+TEST_F(FsStoreTest, MarksOfSyncedCommitsGoInTheEnd) {
+  Close();
+  Open(Durability::kDisk);
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_OK(writer_->Put("a/s/" + std::to_string(i % 80), Bytes(Large('x'))));
+  }
+  Kill();
+  const int64_t left = Count(Family::kRedo);
+  EXPECT_LT(left, 70);
+  Open(Durability::kDisk);
+  Close();
+  EXPECT_EQ(Count(Family::kRedo), 0);
+}
+
+// Readers and writers at once
+
+TEST_F(FsStoreTest, ReadersBesideAWriterSeeWholeVersions) {
+  std::atomic<bool> stop{false};
+  std::atomic<int64_t> reads{0};
+  std::vector<std::thread> readers;
+  ASSERT_OK(writer_->Put("a/s/o", Bytes(Large('a'))));
+  for (int i = 0; i < 3; ++i) {
+    readers.emplace_back([&] {
+      while (!stop) {
+        const auto row = store_->Find(KeyFor("a/s/o"));
+        ASSERT_TRUE(row.ok() && *row);
+        if ((*row)->deleted) continue;
+        const auto object = store_->Read(KeyFor("a/s/o"), **row);
+        if (!object.ok()) {
+          ASSERT_TRUE(IsError(object.status(), ErrorCode::kStale)) << object.status();
+          continue;
+        }
+        const std::string text = TextOf(*object->base);
+        ASSERT_EQ(text.find_first_not_of(text[0]), text.npos);
+        ASSERT_EQ(text[0], 'a' + ((*row)->base_version - 1) % 26);
+        ++reads;
+      }
+    });
+  }
+  for (Version version = 2; version < 400 || reads < 50; ++version) {
+    const std::string text(version % 3 == 0 ? 100 : 300'000,
+                           static_cast<char>('a' + (version - 1) % 26));
+    ASSERT_OK_AND_ASSIGN(const Row row, writer_->Put("a/s/o", Bytes(text)));
+    ASSERT_EQ(row.version, version);
+    if (version % 7 == 0) ASSERT_OK(writer_->Delete("a/s/o").status());
+  }
+  stop = true;
+  for (auto& reader : readers) reader.join();
+}
+
+// Write-behind
+
+/// Bytes in shared memory, as the arena will stage them.
+class ArenaStaged final : public StagedPayload {
+ public:
+  explicit ArenaStaged(std::shared_ptr<const Payload> payload) {
+    payload_ = std::move(payload);
+    location_.type = Location::Type::kArena;
+    location_.path = "segment-1";
+  }
+};
+
+TEST_F(FsStoreTest, DirtyBasesAreRecoveredUntilTheyAreMarkedClean) {
+  ASSERT_OK_AND_ASSIGN(Mutation mutation, writer_->Next("a/s/o"));
+  mutation.row.base_version = mutation.row.version;
+  mutation.base = std::make_shared<ArenaStaged>(Bytes(Large('x')));
+  ASSERT_OK_AND_ASSIGN(const Row row, writer_->Commit(std::move(mutation)));
+  KillAndReopen();
+  ASSERT_OK_AND_ASSIGN(auto dirty, store_->RecoverDirty());
+  ASSERT_EQ(dirty.size(), 1u);
+  EXPECT_EQ(dirty[0].second.base.path, "segment-1");
+
+  // Somebody wrote meanwhile: too late.
+  ASSERT_OK_AND_ASSIGN(auto written, store_->StageBase(KeyFor("a/s/o"), Bytes(Large('x')), 1));
+  ASSERT_OK(store_->MarkClean(KeyFor("a/s/o"), row.seq + 1, written));
+  ASSERT_OK_AND_ASSIGN(dirty, store_->RecoverDirty());
+  EXPECT_EQ(dirty.size(), 1u);
+
+  ASSERT_OK(store_->MarkClean(KeyFor("a/s/o"), row.seq, written));
+  ASSERT_OK_AND_ASSIGN(dirty, store_->RecoverDirty());
+  EXPECT_TRUE(dirty.empty());
+  EXPECT_EQ(writer_->Get("a/s/o"), Large('x'));
+  EXPECT_TRUE(Exists("a/s/o.arrow"));
+  KillAndReopen();
+  EXPECT_EQ(writer_->Get("a/s/o"), Large('x'));
+}
+
+}  // namespace
+}  // namespace flame

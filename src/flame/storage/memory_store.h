@@ -1,0 +1,89 @@
+// MemoryStore: the Store of `storage: none`. Rows and payloads live in this process and
+// go with it; only the highest version per slot outlives it, in the runtime file, so that
+// no version is given out twice.
+//
+// Thread-safe.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "flame/base/clock.h"
+#include "flame/base/mutex.h"
+#include "flame/storage/store.h"
+
+namespace flame {
+
+class RuntimeFile;  // flame/storage/runtime_file.h
+
+struct MemoryStoreOptions {
+  /// Keeps versions from being reused after a restart; empty = none, versions start again
+  /// at 1. Best on a tmpfs that outlives the server. Its directory must exist.
+  std::string runtime_file;
+  const Clock* clock = Clock::System();
+};
+
+class MemoryStore final : public Store {
+ public:
+  static arrow::Result<std::unique_ptr<MemoryStore>> Open(
+      const MemoryStoreOptions& options);
+  ~MemoryStore() override;
+
+  arrow::Result<std::shared_ptr<StagedPayload>> StageBase(
+      const Key& key, std::shared_ptr<const Payload> payload, Version version) override;
+  arrow::Result<std::shared_ptr<StagedPayload>> StagePatch(
+      const Key& key, std::shared_ptr<const Payload> payload, Version version) override;
+  arrow::Result<uint64_t> Commit(CommitBatch batch, Durability durability) override;
+
+  arrow::Result<std::optional<Row>> Find(const Key& key) const override;
+  arrow::Result<StoredObject> Read(const Key& key, const Row& row) const override;
+  arrow::Result<std::vector<std::pair<Key, Row>>> Scan(const std::string& prefix,
+                                                       const std::string& after,
+                                                       int64_t limit) const override;
+  arrow::Result<std::vector<std::pair<int64_t, Key>>> DueBefore(
+      int64_t wall_ms, int64_t limit) const override;
+  SlotState Slot(uint16_t slot) const override;
+  arrow::Result<std::vector<std::pair<Key, Row>>> Tombstones(
+      uint16_t slot) const override;
+
+  // Nothing is ever dirty or foreign here.
+  arrow::Result<std::vector<std::pair<Key, Row>>> RecoverDirty() const override;
+  arrow::Status MarkClean(const Key& key, uint64_t seq,
+                          std::shared_ptr<StagedPayload> written) override;
+  arrow::Result<std::optional<ForeignObject>> ReadForeign(const Key& key,
+                                                          const Row* row) const override;
+  arrow::Result<std::shared_ptr<StagedPayload>> AdoptBase(
+      const Key& key, const ForeignObject& object) override;
+  arrow::Result<std::vector<Key>> Strays(const std::string& prefix,
+                                         int64_t limit) const override;
+
+  arrow::Status Close() override;
+  Stats stats() const override { return {}; }
+  const std::string& id() const override { return id_; }
+
+ private:
+  struct Entry {
+    Key key;
+    Row row;
+    std::shared_ptr<const Patch> last_patch;
+  };
+
+  MemoryStore(std::string id, std::unique_ptr<RuntimeFile> runtime);
+  void ApplyLocked(Mutation mutation) REQUIRES(mutex_);
+
+  const std::string id_;
+  const std::unique_ptr<RuntimeFile> runtime_;  // Null = none.
+
+  mutable Mutex mutex_;
+  std::map<std::string, Entry, std::less<>> rows_ GUARDED_BY(mutex_);  // Live.
+  std::map<std::pair<uint16_t, std::string>, Entry> tombstones_ GUARDED_BY(mutex_);
+  std::set<std::pair<int64_t, std::string>> expiry_ GUARDED_BY(mutex_);
+  std::vector<SlotState> slots_ GUARDED_BY(mutex_);
+  uint64_t position_ GUARDED_BY(mutex_) = 0;  // Commits so far.
+};
+
+}  // namespace flame

@@ -1,0 +1,103 @@
+// What MemoryStore promises beyond the contract: its runtime file.
+#include "flame/storage/memory_store.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include <arrow/testing/gtest_util.h>
+
+#include "flame/base/error.h"
+#include "flame/storage/store_testing.h"
+#include "flame/storage/temp_directory.h"
+
+namespace flame {
+namespace {
+
+TEST(MemoryStore, A3_VersionsGoOnAfterARestartWhereTheRuntimeFileSurvives) {
+  TempDirectory dir;
+  const uint16_t slot = KeyFor("a/s/o").slot();
+  {
+    ASSERT_OK_AND_ASSIGN(auto store,
+                         MemoryStore::Open({.runtime_file = dir / "runtime"}));
+    Writer writer(store.get());
+    for (int i = 0; i < 5; ++i) ASSERT_OK(writer.Put("a/s/o", Bytes("x")));
+    EXPECT_EQ(store->Slot(slot).floor, 0);  // Of committed state: nothing was folded.
+  }
+  ASSERT_OK_AND_ASSIGN(auto store, MemoryStore::Open({.runtime_file = dir / "runtime"}));
+  EXPECT_EQ(store->Slot(slot).floor, 5);
+  EXPECT_EQ(store->Slot(static_cast<uint16_t>(slot ^ 1)).floor, 0);
+  Writer writer(store.get());
+  EXPECT_EQ(writer.Get("a/s/o"), "(absent)");
+  ASSERT_OK_AND_ASSIGN(const Row row, writer.Put("a/s/o", Bytes("x")));
+  EXPECT_EQ(row.version, 6);
+}
+
+TEST(MemoryStore, ARaisedFloorIsKeptToo) {
+  TempDirectory dir;
+  {
+    ASSERT_OK_AND_ASSIGN(auto store,
+                         MemoryStore::Open({.runtime_file = dir / "runtime"}));
+    CommitBatch batch;
+    batch.slots.emplace_back(uint16_t{9}, SlotState{.floor = 77});
+    ASSERT_OK(store->Commit(std::move(batch), Durability::kProcess));
+  }
+  ASSERT_OK_AND_ASSIGN(auto store, MemoryStore::Open({.runtime_file = dir / "runtime"}));
+  EXPECT_EQ(store->Slot(9).floor, 77);
+}
+
+TEST(MemoryStore, EachStartIsAStoreOfItsOwn) {
+  TempDirectory dir;
+  std::string id;
+  {
+    ASSERT_OK_AND_ASSIGN(auto store,
+                         MemoryStore::Open({.runtime_file = dir / "runtime"}));
+    id = store->id();
+    EXPECT_EQ(id.size(), 36u);
+  }
+  ASSERT_OK_AND_ASSIGN(auto store, MemoryStore::Open({.runtime_file = dir / "runtime"}));
+  EXPECT_NE(store->id(), id);
+}
+
+TEST(MemoryStore, ASecondServerOnTheSameRuntimeFileIsRefused) {
+  TempDirectory dir;
+  ASSERT_OK_AND_ASSIGN(auto store, MemoryStore::Open({.runtime_file = dir / "runtime"}));
+  const auto second = MemoryStore::Open({.runtime_file = dir / "runtime"});
+  ASSERT_FALSE(second.ok());
+  EXPECT_NE(second.status().message().find("another server uses it"), std::string::npos);
+  store.reset();
+  ASSERT_OK(MemoryStore::Open({.runtime_file = dir / "runtime"}));
+}
+
+TEST(MemoryStore, AFileOfAnotherProgramIsRefusedAndNotTouched) {
+  TempDirectory dir;
+  std::ofstream(dir / "short") << "precious";
+  std::ofstream(dir / "long") << std::string(64 + 8 * kSlots, 'p');
+  for (const char* name : {"short", "long"}) {
+    const auto size = std::filesystem::file_size(dir / name);
+    EXPECT_TRUE(IsError(MemoryStore::Open({.runtime_file = dir / name}).status(),
+                        ErrorCode::kCorrupt));
+    EXPECT_EQ(std::filesystem::file_size(dir / name), size);
+    char first = 0;
+    std::ifstream(dir / name).get(first);
+    EXPECT_EQ(first, 'p');
+  }
+}
+
+TEST(MemoryStore, ARuntimeFileThatCannotBeMadeIsOneClearLine) {
+  TempDirectory dir;
+  const auto store = MemoryStore::Open({.runtime_file = dir / "no/such/file"});
+  ASSERT_FALSE(store.ok());
+  EXPECT_NE(store.status().message().find(dir / "no/such/file"), std::string::npos);
+}
+
+TEST(MemoryStore, WithoutARuntimeFileNothingIsWritten) {
+  ASSERT_OK_AND_ASSIGN(auto store, MemoryStore::Open({}));
+  Writer writer(store.get());
+  ASSERT_OK(writer.Put("a/s/o", Bytes("x")));
+  EXPECT_EQ(writer.Get("a/s/o"), "x");
+}
+
+}  // namespace
+}  // namespace flame
