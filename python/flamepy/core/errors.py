@@ -1,0 +1,193 @@
+"""What can go wrong, as exceptions.
+
+Every error of this package derives from :class:`FlameError`, and from the builtin that
+Python code would expect in its place, so ``except KeyError`` and ``except TimeoutError``
+work. A message says what was tried on which key, why it failed, and what to do next.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Optional
+
+__all__ = [
+    "Cancelled",
+    "Corrupt",
+    "DecodeError",
+    "FlameError",
+    "FlameErrorCode",
+    "InternalError",
+    "InvalidArgument",
+    "InvalidConfig",
+    "InvalidKey",
+    "NotFound",
+    "ResourceExhausted",
+    "Timeout",
+    "TooLarge",
+    "TooManyPatches",
+    "Unavailable",
+    "UnknownOutcome",
+    "VersionConflict",
+    "WrongKind",
+]
+
+
+class FlameErrorCode(IntEnum):
+    """Coarse classes of errors; 0 to 5 are those of flamepy 0.6."""
+
+    INVALID_CONFIG = 0
+    INVALID_STATE = 1
+    INVALID_ARGUMENT = 2
+    INTERNAL = 3
+    ALREADY_EXISTS = 4
+    NOT_FOUND = 5
+    VERSION_CONFLICT = 6
+    TIMEOUT = 7
+    UNAVAILABLE = 8
+    RESOURCE_EXHAUSTED = 9
+    CANCELLED = 10
+
+
+class FlameError(Exception):
+    """Base of all errors of this package.
+
+    Attributes
+    ----------
+    code : FlameErrorCode
+    message : str
+    outcome : str or None
+        After a failed write: ``"not_applied"`` (the object is as it was) or ``"unknown"``
+        (read it before you write again); None when the question does not arise.
+
+    Examples
+    --------
+    >>> error = FlameError(FlameErrorCode.INTERNAL, "the disk failed")
+    >>> print(error)
+    the disk failed
+    >>> error.code.name
+    'INTERNAL'
+    """
+
+    outcome: Optional[str] = None
+
+    def __init__(self, code: FlameErrorCode, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class _CodedError(FlameError):
+    """An error whose class implies its code."""
+
+    _code: FlameErrorCode
+
+    def __init__(self, message: str, *, outcome: Optional[str] = None) -> None:
+        super().__init__(self._code, message)
+        self.args = (message,)  # What unpickling passes to this constructor.
+        if outcome is not None:
+            self.outcome = outcome
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message.
+        return self.message
+
+
+class NotFound(_CodedError, KeyError):
+    """The key has no object: never put, deleted, or evicted from a memory-only server."""
+
+    _code = FlameErrorCode.NOT_FOUND
+
+
+class VersionConflict(_CodedError):
+    """``if_version`` was not the newest version: somebody else has written since.
+
+    Read the object again, redo the change, and retry with the version that you read.
+
+    Attributes
+    ----------
+    current_version : int or None
+        The newest version; 0 when the key is absent, None when the server did not say.
+    """
+
+    _code = FlameErrorCode.VERSION_CONFLICT
+
+    def __init__(
+        self, message: str, current_version: Optional[int] = None, *, outcome: Optional[str] = None
+    ) -> None:
+        super().__init__(message, outcome=outcome)
+        self.args = (message, current_version)
+        self.current_version = current_version
+
+
+class Timeout(_CodedError, TimeoutError):
+    """No answer within ``timeout`` seconds; a write may or may not have been applied."""
+
+    _code = FlameErrorCode.TIMEOUT
+
+
+class Unavailable(_CodedError, ConnectionError):
+    """The server cannot be reached, or is shutting down."""
+
+    _code = FlameErrorCode.UNAVAILABLE
+
+
+class ResourceExhausted(_CodedError):
+    """The server is out of memory budget or disk space; free some or try later."""
+
+    _code = FlameErrorCode.RESOURCE_EXHAUSTED
+
+
+class InvalidArgument(_CodedError, ValueError):
+    """The request is malformed; sending it again cannot help."""
+
+    _code = FlameErrorCode.INVALID_ARGUMENT
+
+
+class InvalidKey(InvalidArgument):
+    """A key or prefix does not follow ``app/session`` or ``app/session/object``."""
+
+
+class WrongKind(InvalidArgument):
+    """The object is of another kind: opaque patch of a table, rows of another schema..."""
+
+
+class TooLarge(InvalidArgument):
+    """Over a limit of the server, or over what the client's format can carry."""
+
+
+class TooManyPatches(InvalidArgument):
+    """An object holds at most 1,000 patches; merge them with ``update_object``."""
+
+
+class InvalidConfig(_CodedError, ValueError):
+    """The client's configuration file or environment makes no sense."""
+
+    _code = FlameErrorCode.INVALID_CONFIG
+
+
+class InternalError(_CodedError):
+    """The server failed in a way that is not the caller's fault; its log says more."""
+
+    _code = FlameErrorCode.INTERNAL
+
+
+class Corrupt(InternalError):
+    """Stored bytes do not match their checksum; put the object anew."""
+
+
+class UnknownOutcome(InternalError):
+    """A write was sent twice and the server can no longer tell whether the first one held."""
+
+
+class DecodeError(_CodedError, ValueError):
+    """The object's bytes are not what their format says."""
+
+    _code = FlameErrorCode.INTERNAL
+
+
+class Cancelled(_CodedError):
+    """The call was cancelled before it ended."""
+
+    _code = FlameErrorCode.CANCELLED

@@ -1,0 +1,240 @@
+"""What is in the cache, and what happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Callable, Optional, Union
+
+import pyarrow as pa
+
+from flamepy.core.dialects import dialect_of
+from flamepy.core.errors import NotFound
+from flamepy.core.keys import ObjectKey
+from flamepy.core.refs import ObjectRef
+from flamepy.core.transport import Deadline, connect
+
+__all__ = ["Event", "Feed", "ObjectInfo", "list_objects", "stat_object", "watch_objects"]
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What the server knows about an object beside its bytes.
+
+    Attributes
+    ----------
+    ref : ObjectRef
+        With the newest version.
+    base_version : int
+        Version of the base; later ones are patches.
+    kind : str
+        ``"opaque"`` or ``"native"`` (Arrow batches).
+    nbytes : int
+        Payload bytes, base and patches.
+    patches : int
+        How many there are.
+    modified_ms : int
+        Milliseconds since 1970 of the last write, by the server's clock.
+    logical_type : str or None
+        Of a native object: ``"pandas.dataframe"``...
+    schema : pa.Schema or None
+        Of a native object, from `stat_object` only.
+    """
+
+    ref: ObjectRef
+    base_version: int
+    kind: str
+    nbytes: int
+    patches: int
+    modified_ms: int
+    logical_type: Optional[str] = None
+    schema: Optional[pa.Schema] = None
+
+    @property
+    def key(self) -> str:
+        """``app/session/object``."""
+        return self.ref.key
+
+    @property
+    def version(self) -> int:
+        """The newest version."""
+        return self.ref.version
+
+    @classmethod
+    def _from_document(cls, endpoint: str, document: dict[str, Any]) -> ObjectInfo:
+        schema = document.get("schema")
+        return cls(
+            ref=ObjectRef(endpoint, document["key"], int(document["version"])),
+            base_version=int(document["base_version"]),
+            kind=document["kind"],
+            nbytes=int(document["bytes"]),
+            patches=int(document["patches"]),
+            modified_ms=int(document["modified_ms"]),
+            logical_type=document.get("logical_type") or None,
+            schema=pa.ipc.read_schema(pa.py_buffer(schema)) if schema else None,
+        )
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to an object.
+
+    Attributes
+    ----------
+    event : str
+        ``"put"``, ``"patch"``, ``"delete"``; or ``"gap"`` (events were lost: what follows
+        as ``"state"`` is the present state of every key, what is missing there is gone).
+    key : str
+        Empty for a gap.
+    version : int
+    kind : str
+        Of the object, ``"opaque"`` or ``"native"``.
+    """
+
+    event: str
+    key: str = ""
+    version: int = 0
+    kind: str = ""
+
+
+class Feed:
+    """Events under a prefix, in the order of each key's versions, without end.
+
+    Made by `watch_objects`. Not thread-safe: one reader per feed.
+
+    Attributes
+    ----------
+    cursor : bytes
+        Position after the last event read; pass it to `watch_objects` to go on from there.
+    """
+
+    def __init__(self, key_prefix: str, cursor: Optional[bytes], timeout: Optional[float]) -> None:
+        self._prefix, self._wanted = _scope(key_prefix)
+        self._timeout = timeout
+        self._connection = connect()
+        self.cursor = cursor
+        if cursor is None:
+            self.read(wait=0)
+
+    def read(self, *, wait: float = 1.0, limit: int = _PAGE) -> list[Event]:
+        """The next events.
+
+        Parameters
+        ----------
+        wait : float
+            Seconds to wait for the first one; 0 = only what is there already.
+        limit : int
+            At most so many.
+
+        Returns
+        -------
+        list of Event
+            Empty when nothing happened.
+        """
+        timeout = self._timeout
+        deadline = Deadline(None if timeout is None else timeout + wait)
+        documents, self.cursor = dialect_of(self._connection, deadline).feed(
+            self._prefix, self.cursor, limit, int(wait * 1000), deadline
+        )
+        return [
+            Event(
+                document["event"],
+                document.get("key", ""),
+                int(document.get("version", 0)),
+                document.get("kind", ""),
+            )
+            for document in documents
+            if document["event"] == "gap" or self._wanted(document["key"])
+        ]
+
+    def __iter__(self) -> Iterator[Event]:
+        while True:
+            yield from self.read()
+
+
+def stat_object(ref: Union[ObjectRef, str], *, timeout: Optional[float] = None) -> ObjectInfo:
+    """Look at an object without reading it.
+
+    Parameters
+    ----------
+    ref : ObjectRef or str
+        A key is looked up on the context's server.
+    timeout : float, optional
+        Seconds.
+
+    Raises
+    ------
+    NotFound
+        A ``KeyError``.
+    """
+    endpoint, key = (ref.endpoint, ref.key) if isinstance(ref, ObjectRef) else (None, ref)
+    key = str(ObjectKey.from_key(key))
+    deadline = Deadline(timeout)
+    connection = connect(endpoint)
+    document = dialect_of(connection, deadline).stat(key, deadline)
+    if document is None:
+        raise NotFound(f"{key} is not on {connection.endpoint}: never put, deleted, or evicted")
+    return ObjectInfo._from_document(connection.endpoint, document)
+
+
+def list_objects(key_prefix: str = "", *, timeout: Optional[float] = None) -> Iterator[ObjectInfo]:
+    """Iterate over the objects under a prefix, in key order.
+
+    Pages are fetched as they are needed; what is put or deleted meanwhile may be missed.
+
+    Parameters
+    ----------
+    key_prefix : str
+        ``app/session``, ``app/*``, or empty for all objects.
+    timeout : float, optional
+        Seconds for each page.
+    """
+    prefix, wanted = _scope(key_prefix)
+    connection = connect()
+
+    def pages() -> Iterator[ObjectInfo]:
+        after, end = "", False
+        while not end:
+            deadline = Deadline(timeout)
+            dialect = dialect_of(connection, deadline)
+            documents, end = dialect.list(prefix, after, _PAGE, deadline)
+            for document in documents:
+                after = document["key"]
+                if wanted(after):
+                    yield ObjectInfo._from_document(connection.endpoint, document)
+
+    return pages()
+
+
+def watch_objects(
+    key_prefix: str = "", *, cursor: Optional[bytes] = None, timeout: Optional[float] = None
+) -> Feed:
+    """Follow what happens to the objects under a prefix.
+
+    Parameters
+    ----------
+    key_prefix : str
+        ``app/session``, ``app/*``, a full key, or empty for all objects.
+    cursor : bytes, optional
+        `Feed.cursor` of an earlier feed; without one, events from now on.
+    timeout : float, optional
+        Seconds that each call may take beyond the time it waits for events.
+
+    Returns
+    -------
+    Feed
+        Iterate over it, or call `Feed.read`.
+    """
+    return Feed(key_prefix, cursor, timeout)
+
+
+def _scope(key_prefix: str) -> tuple[str, Callable[[str], bool]]:
+    """The text that the wanted keys start with, and a test for those that also do so."""
+    if not key_prefix:
+        return "", lambda _: True
+    key = ObjectKey.from_path(key_prefix)
+    if key.object_id is not None:
+        return str(key), key.matches_key
+    return f"{key.app_name}/" if key.is_all_sessions() else f"{key}/", key.matches_key

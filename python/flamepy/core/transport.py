@@ -1,0 +1,275 @@
+"""Connections to servers: one pooled Flight client per endpoint, deadlines, retries."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from typing import Any, Callable, Optional, TypeVar
+
+import bson
+import pyarrow as pa
+from pyarrow import flight
+
+from flamepy.core import failures
+from flamepy.core.context import current_context, normalize_endpoint
+from flamepy.core.errors import FlameError, InvalidArgument, InvalidConfig, Timeout, Unavailable
+
+__all__ = ["Connection", "Deadline", "connect", "next_op_id"]
+
+T = TypeVar("T")
+
+_GRPC_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # A new client tries at once, whatever failed before.
+]
+
+
+class Deadline:
+    """A moment by which a call, retries included, must have ended."""
+
+    __slots__ = ("_end", "_timeout")
+
+    def __init__(self, timeout: Optional[float] = None) -> None:
+        if timeout is not None and not timeout > 0:
+            raise InvalidArgument(f"timeout is {timeout!r}, expected seconds above 0 or None")
+        self._timeout = timeout
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    def options(self, operation: str) -> flight.FlightCallOptions:
+        """Call options with the seconds that are left."""
+        if self._end is None:
+            return _without_deadline()
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise Timeout(f"{operation}: {self._timeout} s are over; pass a larger timeout=")
+        return _call_options(left)
+
+
+class Connection:
+    """A server, as this process reaches it. Thread-safe.
+
+    Errors leave this class translated. A lost connection is replaced on the next call.
+    """
+
+    def __init__(self, endpoint: str, ca_file: Optional[str]) -> None:
+        self.endpoint = endpoint
+        self._ca_file = ca_file
+        self._client: Optional[flight.FlightClient] = None
+        self._speaks_documents: Optional[bool] = None
+        self._lock = threading.Lock()
+
+    def speaks_documents(self, deadline: Deadline) -> bool:
+        """Whether the server knows our dialect; asked once per connection."""
+        if self._speaks_documents is None:
+            try:
+                self.raw_action("flame.info", b"", deadline, f"connect to {self.endpoint}")
+            except InvalidArgument as error:
+                if "[flame:" in str(error.__cause__):
+                    raise
+                self._speaks_documents = False
+            else:
+                self._speaks_documents = True
+        return self._speaks_documents
+
+    def action(
+        self, name: str, document: dict, deadline: Deadline, operation: str
+    ) -> list[dict[str, Any]]:
+        """Exchange BSON documents with an action of our dialect."""
+        results = self.raw_action(name, bson.encode(document), deadline, operation)
+        return [bson.decode(result) for result in results]
+
+    def raw_action(
+        self, name: str, body: bytes, deadline: Deadline, operation: str
+    ) -> list[memoryview]:
+        """Send one action and collect the bodies of its results."""
+        with failures.translated(operation):
+            client = self._open()
+            results = client.do_action(flight.Action(name, body), deadline.options(operation))
+            return [memoryview(result.body) for result in results]
+
+    def read(
+        self, ticket: bytes, deadline: Deadline, operation: str
+    ) -> tuple[pa.Schema, Iterable[tuple[pa.RecordBatch, Optional[pa.Buffer]]]]:
+        """Open a stream: its schema, and its batches with their metadata as they arrive."""
+        with failures.translated(operation):
+            client = self._open()
+            reader = client.do_get(flight.Ticket(ticket), deadline.options(operation))
+            schema = reader.schema
+        return schema, _batches(client, reader, operation)
+
+    def write(
+        self,
+        descriptor: flight.FlightDescriptor,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        deadline: Deadline,
+        operation: str,
+    ) -> bytes:
+        """Send a stream of batches; what the server answers after the last one.
+
+        An error while `batches` is iterated is the caller's and is raised as it is.
+        """
+        with failures.translated(operation):
+            client = self._open()
+            writer, reader = client.do_put(descriptor, schema, deadline.options(operation))
+        broken: Optional[Exception] = None
+        for batch in batches:
+            try:
+                writer.write_batch(batch)
+            except (pa.ArrowException, OSError) as error:
+                broken = error
+                break
+        with failures.translated(operation):
+            answer = None
+            if broken is None:
+                writer.done_writing()
+                answer = reader.read()
+            writer.close()  # Raises what the server said, also when a write failed.
+            if answer is None:
+                raise broken or pa.ArrowException("the server closed the call without an answer")
+        return answer.to_pybytes()
+
+    def location(self, key: str, deadline: Deadline, operation: str) -> str:
+        """The endpoint that the server advertises for `key`."""
+        with failures.translated(operation):
+            descriptor = flight.FlightDescriptor.for_path(key)
+            info = self._open().get_flight_info(descriptor, deadline.options(operation))
+        for endpoint in info.endpoints:
+            for location in endpoint.locations:
+                return location.uri.decode()
+        return self.endpoint
+
+    def retrying(self, call: Callable[[bool], T], *, may_repeat: bool = True) -> T:
+        """Run `call(False)`, and `call(True)` on a new connection if the first was lost."""
+        try:
+            return call(False)
+        except FlameError as error:
+            if not failures.connection_lost(error):
+                raise
+            self._drop()
+            if not may_repeat:
+                raise
+        return call(True)
+
+    def _open(self) -> flight.FlightClient:
+        client = self._client
+        if client is None:
+            with self._lock:
+                client = self._client
+                if client is None:
+                    client = self._client = _make_client(self.endpoint, self._ca_file)
+        return client
+
+    def _drop(self) -> None:
+        with self._lock:
+            self._client = None
+            self._speaks_documents = None
+
+
+def connect(endpoint: Optional[str] = None) -> Connection:
+    """The pooled connection to `endpoint`, or to the context's object cache. Thread-safe."""
+    if endpoint is None:
+        endpoint = current_context().cache_endpoint
+    connection = _plain.get(endpoint)
+    if connection is not None:
+        return connection
+    location = normalize_endpoint(endpoint)
+    tls = current_context().cache_tls if location.startswith("grpc+tls://") else None
+    key = (location, tls.ca_file if tls else None)
+    with _pool_lock:
+        connection = _pool.get(key)
+        if connection is None:
+            connection = _pool[key] = Connection(*key)
+        if location.startswith("grpc://"):
+            _plain[endpoint] = connection  # No setting can change what this one needs.
+    return connection
+
+
+def next_op_id() -> bytes:
+    """An identity for one write: 8 random bytes of this process, and a rising counter."""
+    return _origin + next(_counter).to_bytes(8, "big")
+
+
+_pool: dict[tuple[str, Optional[str]], Connection] = {}
+_plain: dict[str, Connection] = {}
+_pool_lock = threading.Lock()
+_clients: weakref.WeakSet = weakref.WeakSet()  # All that are alive, pooled or within a call.
+_origin = b""
+_counter = itertools.count(1)
+_forked_during_call = False
+
+
+def _before_fork() -> None:
+    """Close all connections: gRPC in a child works only if it was idle in the parent."""
+    for connection in list(_pool.values()):
+        connection._drop()
+
+
+def _start_process() -> None:
+    """Draw an origin, and forget what belongs to a parent."""
+    global _origin, _counter, _pool, _plain, _pool_lock, _forked_during_call
+    _forked_during_call = len(_clients) > 0
+    _pool, _plain, _pool_lock = {}, {}, threading.Lock()
+    _origin, _counter = os.urandom(8), itertools.count(1)
+
+
+_start_process()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_start_process)
+
+
+def _make_client(endpoint: str, ca_file: Optional[str]) -> flight.FlightClient:
+    if _forked_during_call:
+        raise Unavailable(
+            f"connect to {endpoint}: this process was forked while another thread was within a "
+            "call, which gRPC does not survive; use the multiprocessing start method spawn"
+        )
+    certificates = None
+    if ca_file is not None:
+        try:
+            with open(ca_file, "rb") as file:
+                certificates = file.read()
+        except OSError as error:
+            raise InvalidConfig(f"cannot read ca_file {ca_file}: {error}") from error
+    with failures.translated(f"connect to {endpoint}"):
+        client = flight.FlightClient(
+            endpoint, tls_root_certs=certificates, generic_options=_GRPC_OPTIONS
+        )
+    _clients.add(client)
+    return client
+
+
+def _batches(
+    client: flight.FlightClient, reader: flight.FlightStreamReader, operation: str
+) -> Iterable[tuple[pa.RecordBatch, Optional[pa.Buffer]]]:
+    while True:
+        try:
+            with failures.translated(operation):
+                chunk = reader.read_chunk()
+        except StopIteration:
+            return
+        if chunk.data is not None:
+            yield chunk.data, chunk.app_metadata
+
+
+def _call_options(timeout: Optional[float] = None) -> flight.FlightCallOptions:
+    alignment = getattr(pa.ipc, "Alignment", None)
+    if alignment is None:  # Before pyarrow offers it, batches lie as they arrive.
+        return flight.FlightCallOptions(timeout=timeout)
+    read_options = pa.ipc.IpcReadOptions(ensure_alignment=alignment.DataTypeSpecific)
+    return flight.FlightCallOptions(timeout=timeout, read_options=read_options)
+
+
+_unlimited: Optional[flight.FlightCallOptions] = None
+
+
+def _without_deadline() -> flight.FlightCallOptions:
+    global _unlimited
+    if _unlimited is None:
+        _unlimited = _call_options()
+    return _unlimited
