@@ -1,0 +1,84 @@
+# The front door for people and for CI. Targets set up what they need themselves (tools/setup).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+JOBS ?= $(shell nproc)
+CTEST := ctest --output-on-failure --timeout 300 -j $(JOBS)
+
+##@ Use
+.PHONY: run
+run: build ## Start the cache on grpc://127.0.0.1:9090, show the quick start against it, serve until Ctrl-C
+	@$(PYTHON) tools/showcase.py --serve
+
+.PHONY: demo
+demo: build ## The same with a temporary storage, then stop: exit code 0 if all went well
+	@$(PYTHON) tools/showcase.py
+
+##@ Build
+.PHONY: setup
+setup: ## Install what is missing: Debian packages, .venv (tools/setup)
+	@tools/setup
+
+.PHONY: build
+build: setup ## Build the programs into build/bin
+	@tools/build release
+
+.PHONY: debug
+debug: setup ## Unoptimised build in build-debug
+	@tools/build debug
+
+.PHONY: clean
+clean: ## Remove what was built; data and .venv stay
+	rm -rf build build-*
+
+##@ Test
+.PHONY: test
+test: unit asan python-test ## Everything that CI runs: unit tests, sanitizers, SDK, end to end, conformance, faults
+
+.PHONY: fast
+fast: unit ## Unit tests and the SDK's own, in about a minute
+	$(PYTHON) -m pytest -q python/tests -m "not slow"
+
+.PHONY: unit
+unit: build
+	$(CTEST) --test-dir build
+
+.PHONY: python-test
+python-test: build
+	$(PYTHON) -m pytest -q python/tests tests
+
+.PHONY: asan
+asan: setup ## Unit and end-to-end tests under AddressSanitizer and UBSan
+	@tools/build asan
+	$(CTEST) --test-dir build-asan
+	FLAME_SERVER=build-asan/bin/flame-object-cache $(PYTHON) -m pytest -q tests/e2e -m "not slow"
+
+.PHONY: tsan
+tsan: setup ## Unit tests under ThreadSanitizer (nightly)
+	@tools/build tsan
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp second_deadlock_stack=1" $(CTEST) --test-dir build-tsan
+
+.PHONY: nightly
+nightly: test tsan ## CI's tests and the long ones (the list is in tests/NIGHTLY.md)
+	FLAME_NIGHTLY=1 $(PYTHON) -m pytest -q tests -m nightly
+
+.PHONY: bench
+bench: build ## Compare with a bare Flight server: prints a table, writes build/bench.json
+	$(PYTHON) bench/flight_bench.py --json build/bench.json
+
+##@ Source
+.PHONY: verify
+verify: setup ## Check formatting, lint, include direction and links in the docs; changes nothing
+	@tools/verify
+
+.PHONY: fix
+fix: setup ## Format everything in place
+	@git ls-files '*.cc' '*.h' | xargs -r clang-format -i
+	@.venv/bin/ruff check -q --fix . && .venv/bin/ruff format -q .
+
+.PHONY: help
+help: ## This page
+	@awk 'BEGIN {FS = ":.*## "; print "\nflame-object-cache: make targets\n"} \
+	  /^##@ / {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo

@@ -1,0 +1,135 @@
+"""Fixtures: real servers, clients in both dialects, and what decides which tests run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable, Optional
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness.documents import Documents
+from harness.flight import Flight
+from harness.server import BINARY, Server
+
+ServerFactory = Callable[..., Server]
+_servers: list[Server] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "nightly: too long for CI; needs FLAME_NIGHTLY=1, see NIGHTLY.md")
+    config.addinivalue_line("markers", "slow: more than a few seconds; not run under sanitizers")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("FLAME_NIGHTLY") == "1":
+        return
+    nightly = [item for item in items if item.get_closest_marker("nightly")]
+    if nightly:
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """A failure shows the end of the log of every server that is running or ran in this test."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for server in _servers:
+            report.sections.append((f"server {server.home.name}", server.log()[-6000:]))
+
+
+@pytest.fixture(scope="session")
+def make_servers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Iterator[ServerFactory]]:
+    """A generator of factories, each of which ends the servers that it made."""
+    assert BINARY.exists(), f"no server at {BINARY}: run `make build`, or set FLAME_SERVER"
+    number = itertools.count()
+
+    def factories() -> Iterator[ServerFactory]:
+        mine: list[Server] = []
+
+        def factory(
+            storage: Optional[str] = "none",
+            config: Optional[str] = None,
+            args: tuple[str, ...] = (),
+            env: Optional[dict[str, str]] = None,
+            *,
+            port: int = 0,
+            home: Optional[Path] = None,
+            start: bool = True,
+        ) -> Server:
+            home = home or tmp_path_factory.mktemp(f"server-{next(number)}-")
+            server = Server(home, storage, config, tuple(args), env, port)
+            mine.append(server)
+            _servers.append(server)
+            return server.start() if start else server
+
+        yield factory
+        for server in mine:
+            server.end()
+            _servers.remove(server)
+
+    return factories
+
+
+@pytest.fixture
+def server_factory(make_servers: Callable[[], Iterator[ServerFactory]]) -> Iterator[ServerFactory]:
+    """Start servers: `server_factory(storage="none" | "fs" | "fs:///path", config=, args=, env=)`."""
+    yield from make_servers()
+
+
+@pytest.fixture(scope="session")
+def _session_servers(make_servers: Callable[[], Iterator[ServerFactory]]) -> Iterator[ServerFactory]:
+    yield from make_servers()
+
+
+@pytest.fixture(scope="session")
+def memory_server(_session_servers: ServerFactory) -> Iterator[Server]:
+    """A server without storage, for all tests that share well: every test uses its own application."""
+    server = _session_servers("none")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def fs_server(_session_servers: ServerFactory) -> Iterator[Server]:
+    """The same with a storage folder."""
+    server = _session_servers("fs")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session", params=["memory", "fs"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """What clients see must not depend on the storage: a test of this fixture runs on both."""
+    return request.getfixturevalue(f"{request.param}_server")
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest) -> str:
+    """An application name of the test's own."""
+    _serial[0] += 1
+    return f"{request.node.originalname[:60]}-{_serial[0]}"
+
+
+_serial = [0]
+
+
+@pytest.fixture
+def flight(server: Server) -> Iterator[Flight]:
+    """The stock dialect, spoken to the shared server."""
+    with Flight(server.endpoint) as client:
+        yield client
+
+
+@pytest.fixture
+def documents(server: Server) -> Iterator[Documents]:
+    """The document dialect, spoken to the shared server."""
+    with Documents(server.endpoint) as client:
+        yield client
