@@ -12,6 +12,7 @@
 #include <arrow/builder.h>
 #include <arrow/flight/server.h>
 #include <arrow/record_batch.h>
+#include <arrow/util/logging.h>
 
 #include "flame/object/object_ref.h"
 
@@ -27,9 +28,9 @@ std::shared_ptr<arrow::RecordBatch> ReplyOf(const char* file) {
   arrow::UInt64Builder versions;
   arrow::StringBuilder kinds;
   arrow::BinaryBuilder data;
-  versions.Append(1).Abort();
-  kinds.Append("base").Abort();
-  data.Append(bytes.str()).Abort();
+  ARROW_CHECK_OK(versions.Append(1));
+  ARROW_CHECK_OK(kinds.Append("base"));
+  ARROW_CHECK_OK(data.Append(bytes.str()));
   const auto schema = arrow::schema({arrow::field("version", arrow::uint64(), false),
                                      arrow::field("kind", arrow::utf8(), false),
                                      arrow::field("data", arrow::binary(), false)});
@@ -61,6 +62,13 @@ class BareServer final : public flight::FlightServerBase {
     if (!ticket.ticket.ends_with(":1")) batches.push_back(reply);
     ARROW_ASSIGN_OR_RAISE(auto reader, arrow::RecordBatchReader::Make(batches, reply->schema()));
     *stream = std::make_unique<flight::RecordBatchStream>(std::move(reader));
+    return Status::OK();
+  }
+
+  Status DoAction(const flight::ServerCallContext&, const flight::Action&,
+                  std::unique_ptr<flight::ResultStream>* results) override {
+    *results = std::make_unique<flight::SimpleResultStream>(
+        std::vector<flight::Result>{{arrow::Buffer::FromString("OK")}});
     return Status::OK();
   }
 

@@ -119,11 +119,7 @@ class FlamepyClient:
 
     def clean(self) -> None:
         self.value = None
-        try:
-            self.cache.delete_objects("bench/large")
-        except Exception as error:  # The control has no delete.
-            if "Delete" not in str(error) and "DoAction" not in str(error) and "action" not in str(error):
-                raise
+        self.cache.delete_objects("bench/large")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@
 #include "flame/base/error.h"
 #include "flame/base/log.h"
 #include "flame/cache/cache.h"
+#include "flame/cache/maintenance.h"
 #include "flame/config/load.h"
 #include "flame/flight/service.h"
 #include "flame/storage/fs_store.h"
@@ -26,6 +27,16 @@ namespace flame {
 namespace {
 
 constexpr char kVersion[] = FLAME_VERSION;
+
+/// gRPC logs by its own rules: silent unless the log filter names it.
+void QuietLibraries() {
+  const auto level = LibraryLogLevel("grpc");
+  const char* verbosity = level <= spdlog::level::debug  ? "DEBUG"
+                          : level <= spdlog::level::info ? "INFO"
+                          : level <= spdlog::level::err  ? "ERROR"
+                                                         : "NONE";
+  setenv("GRPC_VERBOSITY", verbosity, /*overwrite=*/0);
+}
 
 /// gRPC only says that it could not start: find out why before it tries.
 arrow::Status CheckCanListen(const HostPort& bind) {
@@ -44,7 +55,7 @@ arrow::Status CheckCanListen(const HostPort& bind) {
   close(socket);
   if (failed == 0) return arrow::Status::OK();
   return InvalidError(fmt::format(
-      "cannot listen on {}:{}: {}; {}", bind.host, bind.port, std::strerror(failed),
+      "cannot listen on {}: {}; {}", FormatHostPort(bind), std::strerror(failed),
       failed == EADDRINUSE ? "stop what listens there or choose another port with --endpoint"
                            : "choose another address with --bind"));
 }
@@ -111,26 +122,34 @@ class Stopper {
 
 arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   ARROW_RETURN_NOT_OK(SetUpLogging(config.log));
+  QuietLibraries();
   for (const std::string& warning : config.warnings) FLAME_LOG_WARN(server, "{}", warning);
+  for (const char* setting :
+       {"cache.eviction.policy", "cache.eviction.max_memory", "cache.eviction.max_objects"}) {
+    if (config.IsGiven(setting)) {
+      FLAME_LOG_WARN(server, "{} has no effect yet: this version evicts nothing", setting);
+    }
+  }
   ARROW_RETURN_NOT_OK(CheckCanListen(config.bind));
   ARROW_ASSIGN_OR_RAISE(const auto store, OpenStore(config));
   const auto pool = MakeHeapPool();
   const AllowAll authorizer;
   Cache cache(store.get(), pool.get(), Clock::System(), &authorizer, CacheOptionsOf(config));
+  const Maintenance maintenance(&cache, config.tombstone_age);
   Budget budget(config.limits.in_flight);
   FlightService service(&cache, &budget,
                         {"", kVersion, FormatStorageUrl(config.storage), store->id(),
                          Clock::System()->WallMs()});
 
-  ARROW_ASSIGN_OR_RAISE(const auto location, arrow::flight::Location::ForGrpcTcp(
-                                                 config.bind.host, config.bind.port));
+  ARROW_ASSIGN_OR_RAISE(const auto location, arrow::flight::Location::Parse(
+                                                 "grpc+tcp://" + FormatHostPort(config.bind)));
   ARROW_RETURN_NOT_OK(service.Init(arrow::flight::FlightServerOptions(location)));
   const std::string url = config.AdvertisedUrl(service.port());
   service.set_endpoint(url);
   {
     Stopper stopper(signals, &cache, &service, config.drain_timeout);
-    fmt::print("flame-object-cache {} ready on {} (listening on {}:{}, storage {})\n", kVersion, url,
-               config.bind.host, service.port(), FormatStorageUrl(config.storage));
+    fmt::print("flame-object-cache {} ready on {} (listening on {}, storage {})\n", kVersion, url,
+               FormatHostPort({config.bind.host, service.port()}), FormatStorageUrl(config.storage));
     std::fflush(stdout);
     ARROW_RETURN_NOT_OK(service.Serve());
   }

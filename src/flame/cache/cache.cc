@@ -1,6 +1,7 @@
 #include "flame/cache/cache.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <random>
 #include <set>
@@ -816,13 +817,26 @@ Status Cache::FoldIfMany() {
     }
     if (most == 0) return Status::OK();
     const int64_t before = tombstones_;
-    ARROW_RETURN_NOT_OK(FoldSlot(fullest));
+    ARROW_RETURN_NOT_OK(FoldSlot(fullest, std::numeric_limits<int64_t>::max()));
     if (tombstones_ >= before) return Status::OK();  // Busy keys: another delete will try again.
   }
   return Status::OK();
 }
 
-Status Cache::FoldSlot(uint16_t slot) {
+Status Cache::FoldOldTombstones(std::chrono::milliseconds age) {
+  const int64_t until_ms = clock_->WallMs() - age.count();
+  for (int slot = 0; slot < kSlots; ++slot) {
+    Shard& shard = table_.shard(Table::ShardIndex(static_cast<uint16_t>(slot)));
+    {
+      MutexLock lock(shard.mutex);
+      if (table_.slot(static_cast<uint16_t>(slot)).tombstones == 0) continue;
+    }
+    ARROW_RETURN_NOT_OK(FoldSlot(static_cast<uint16_t>(slot), until_ms));
+  }
+  return Status::OK();
+}
+
+Status Cache::FoldSlot(uint16_t slot, int64_t until_ms) {
   ENTER_OR_RETURN();
   Shard& shard = table_.shard(Table::ShardIndex(slot));
   uint64_t publishes = 0;
@@ -837,6 +851,7 @@ Status Cache::FoldSlot(uint16_t slot) {
     if (shard.publishes != publishes) return Status::OK();
     SlotState& state = table_.slot(slot);
     for (const auto& [key, row] : tombstones) {
+      if (row.wall_ms > until_ms) continue;
       const auto entry = shard.entries.find(key.text());
       if (entry != shard.entries.end()) continue;  // Somebody is about to write it.
       state.floor = std::max(state.floor, row.version);

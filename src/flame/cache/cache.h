@@ -128,6 +128,9 @@ class Cache {
                                      const std::string& prefix, int64_t limit,
                                      std::chrono::milliseconds wait);
 
+  /// Fold tombstones that are older than `age` into the floors of their slots.
+  arrow::Status FoldOldTombstones(std::chrono::milliseconds age);
+
   /// Let every feed reader that waits for news go with what it has: the server is about to stop.
   void StopWaiting() { feed_.Close(); }
   /// Refuse new calls, wait for those inside, close the store. Idempotent.
@@ -167,7 +170,8 @@ class Cache {
   void Publish(const Publication& publication);
   void Abandon(const arrow::Status& why);
   arrow::Status FoldIfMany();
-  arrow::Status FoldSlot(uint16_t slot);
+  /// Fold the slot's tombstones of `until_ms` (wall clock) or before.
+  arrow::Status FoldSlot(uint16_t slot, int64_t until_ms);
 
   Store* const store_;                // Borrowed.
   BufferPool* const pool_;            // Borrowed.

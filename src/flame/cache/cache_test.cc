@@ -178,6 +178,19 @@ TYPED_TEST(CacheContractTest, A3_VersionsAreNotReusedAfterTombstonesAreFolded) {
   EXPECT_EQ(generated->version, 1);
 }
 
+TYPED_TEST(CacheContractTest, OldTombstonesAreFoldedAndYoungOnesKept) {
+  ASSERT_OK(this->Put("a/{t}/old", "x").status());
+  ASSERT_EQ(*this->Delete("a/{t}/old"), 1);
+  this->clock_.Advance(std::chrono::milliseconds(1000));
+  ASSERT_OK(this->Put("a/{t}/young", "x").status());
+  ASSERT_OK(this->Put("a/{t}/young", "x").status());
+  ASSERT_EQ(*this->Delete("a/{t}/young"), 1);
+  ASSERT_OK(this->cache_->FoldOldTombstones(std::chrono::milliseconds(1000)));
+  EXPECT_EQ(this->cache_->stats().tombstones, 1);
+  EXPECT_EQ(*this->Put("a/{t}/young", "x"), 3);
+  EXPECT_EQ(*this->Put("a/{t}/old", "x"), 2);
+}
+
 TYPED_TEST(CacheContractTest, ConditionalGetsSayWhatChanged) {
   ASSERT_OK(this->Put("a/s/o", "x").status());
   EXPECT_EQ(this->Get("a/s/o", 1), "v1 unchanged");

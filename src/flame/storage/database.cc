@@ -34,7 +34,9 @@ Status Translate(const rocksdb::Status& status, std::string_view doing) {
   const std::string text = status.ToString();
   auto code = ErrorCode::kIo;
   std::string_view next;
-  if (status.IsNoSpace() || status.subcode() == rocksdb::Status::kSpaceLimit) {
+  // Background work keeps the words of an error, but not always its subcode.
+  if (status.IsNoSpace() || text.find("No space left on device") != text.npos ||
+      text.find("Disk quota exceeded") != text.npos) {
     code = ErrorCode::kExhausted;
     next = "; free space on the storage's disk and retry";
   } else if (status.IsCorruption()) {
@@ -44,6 +46,10 @@ Status Translate(const rocksdb::Status& status, std::string_view doing) {
     next = "; remount the storage's disk for writing";
   }
   return MakeError(code, fmt::format("{}: {}{}", doing, text, next));
+}
+
+Status Closed() {
+  return MakeError(ErrorCode::kIo, "the database could not be opened again after a failure");
 }
 
 spdlog::level::level_enum LevelOf(rocksdb::InfoLogLevel level) {
@@ -95,7 +101,7 @@ rocksdb::DBOptions MakeOptions(const DatabaseOptions& options) {
   db.max_open_files = 512;
   db.skip_stats_update_on_db_open = true;
   db.skip_checking_sst_file_sizes_on_db_open = true;
-  // Our own retry decides (see Write); a background thread would only log.
+  // Reopen() decides when.
   db.max_bgerror_resume_count = 0;
   db.stats_dump_period_sec = 0;
   db.stats_persist_period_sec = 0;
@@ -140,11 +146,15 @@ void Database::Batch::Delete(Family family, std::string_view key) {
 }
 
 arrow::Result<std::unique_ptr<Database>> Database::Open(const DatabaseOptions& options) {
+  auto database = std::unique_ptr<Database>(new Database(options));
+  ARROW_RETURN_NOT_OK(database->OpenLocked(/*read_only=*/false));
+  return database;
+}
+
+Status Database::OpenLocked(bool read_only) {
   rocksdb::BlockBasedTableOptions table;
-  table.block_cache =
-      rocksdb::NewLRUCache(static_cast<size_t>(options.block_cache_bytes));
-  // Filters and indexes count against the cache too: memory must not grow with what is
-  // only stored.
+  table.block_cache = rocksdb::NewLRUCache(static_cast<size_t>(options_.block_cache_bytes));
+  // Filters and indexes count against the cache too: memory must not grow with what is only stored.
   table.cache_index_and_filter_blocks = true;
   table.pin_l0_filter_and_index_blocks_in_cache = true;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
@@ -154,26 +164,53 @@ arrow::Result<std::unique_ptr<Database>> Database::Open(const DatabaseOptions& o
     families.emplace_back(kNames[static_cast<size_t>(i)],
                           MakeFamilyOptions(static_cast<Family>(i), table));
   }
-  families.emplace_back(rocksdb::kDefaultColumnFamilyName,
-                        rocksdb::ColumnFamilyOptions());
+  families.emplace_back(rocksdb::kDefaultColumnFamilyName, rocksdb::ColumnFamilyOptions());
 
-  auto database = std::unique_ptr<Database>(new Database);
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
+  const auto options = MakeOptions(options_);
   const auto status =
-      rocksdb::DB::Open(MakeOptions(options), options.path, families, &handles, &db);
+      read_only ? rocksdb::DB::OpenForReadOnly(options, options_.path, families, &handles, &db)
+                : rocksdb::DB::Open(options, options_.path, families, &handles, &db);
   if (!status.ok()) return Translate(status, "open its database");
-  database->db_.reset(db);
-  std::copy_n(handles.begin(), kFamilies, database->handles_.begin());
-  db->DestroyColumnFamilyHandle(handles.back())
-      .PermitUncheckedError();  // The default; unused.
-  return database;
+  db_.reset(db);
+  std::copy_n(handles.begin(), kFamilies, handles_.begin());
+  db->DestroyColumnFamilyHandle(handles.back()).PermitUncheckedError();  // The default; unused.
+  return Status::OK();
 }
 
-Database::~Database() {
+void Database::CloseLocked() {
   if (db_ == nullptr) return;
-  for (auto* handle : handles_)
-    db_->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
+  for (auto* handle : handles_) db_->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
+  db_.reset();
+}
+
+Database::~Database() { CloseLocked(); }
+
+Status Database::Reopen() {
+  ARROW_RETURN_NOT_OK(ProbeDisk());
+  std::unique_lock lock(mutex_);
+  CloseLocked();
+  const Status opened = OpenLocked(/*read_only=*/false);
+  if (opened.ok()) {
+    failed_ = false;
+    FLAME_LOG_INFO(storage, "the database accepts writes again");
+    return Status::OK();
+  }
+  // Readers need no disk that takes data.
+  const Status readable = OpenLocked(/*read_only=*/true);
+  if (!readable.ok()) FLAME_LOG_ERROR(storage, "{}", readable.ToString());
+  return opened;
+}
+
+/// Is there any point in closing what can still be read?
+Status Database::ProbeDisk() const {
+  rocksdb::Env* env = options_.env != nullptr ? options_.env : rocksdb::Env::Default();
+  const std::string path = options_.path + "/probe";
+  const std::string data(64 << 10, 'p');
+  const auto status = rocksdb::WriteStringToFile(env, data, path, /*should_sync=*/true);
+  env->DeleteFile(path).PermitUncheckedError();
+  return Translate(status, "write to the database");
 }
 
 Status Database::Write(Batch* batch, bool sync) {
@@ -189,41 +226,44 @@ Status Database::WriteUnlogged(Batch* batch) {
 }
 
 Status Database::Apply(const rocksdb::WriteOptions& options, Batch* batch) {
-  if (failed_) {
-    const auto resumed = db_->Resume();
-    if (!resumed.ok()) {
-      return WithOutcome(Translate(resumed, "write to the database"),
-                         Outcome::kNotApplied);
-    }
-    FLAME_LOG_INFO(storage, "the database accepts writes again");
-    failed_ = false;
+  std::shared_lock lock(mutex_);
+  if (failed_ || db_ == nullptr) {
+    return WithOutcome(MakeError(ErrorCode::kIo, "write to the database: an earlier write failed"),
+                       Outcome::kNotApplied);
   }
   const auto status = db_->Write(options, &batch->batch_);
   if (status.ok()) return Status::OK();
   failed_ = true;
-  // A record that could not be written whole is cut off when the log is replayed. One
-  // that could not be synced may lie in the log whole, and come back after a crash.
+  // A record that could not be written whole is cut off when the log is replayed. One that could not be synced may lie in
+  // the log whole, and come back.
   return WithOutcome(Translate(status, "write to the database"),
                      options.sync ? Outcome::kUnknown : Outcome::kNotApplied);
 }
 
 Status Database::Flush() {
-  return Translate(
-      db_->Flush(rocksdb::FlushOptions(), {handles_.begin(), handles_.end()}),
-      "flush the database");
+  std::shared_lock lock(mutex_);
+  if (db_ == nullptr) return Closed();
+  return Translate(db_->Flush(rocksdb::FlushOptions(), {handles_.begin(), handles_.end()}),
+                   "flush the database");
 }
 
 arrow::Result<bool> Database::Get(Family family, std::string_view key,
                                   rocksdb::PinnableSlice* value) const {
+  std::shared_lock lock(mutex_);
+  if (db_ == nullptr) return Closed();
+  // Not pinned: the value must not depend on an instance that Reopen() may close.
+  value->Reset();
   const auto status =
-      db_->Get(rocksdb::ReadOptions(), handle(family), ToSlice(key), value);
+      db_->Get(rocksdb::ReadOptions(), handle(family), ToSlice(key), value->GetSelf());
   if (status.IsNotFound()) return false;
   ARROW_RETURN_NOT_OK(Translate(status, "read from the database"));
+  value->PinSelf();
   return true;
 }
 
-Status Database::Visit(Family family, std::string_view start,
-                       const Visitor& visit) const {
+Status Database::Visit(Family family, std::string_view start, const Visitor& visit) const {
+  std::shared_lock lock(mutex_);
+  if (db_ == nullptr) return Closed();
   const std::unique_ptr<rocksdb::Iterator> iterator(
       db_->NewIterator(rocksdb::ReadOptions(), handle(family)));
   for (iterator->Seek(ToSlice(start)); iterator->Valid(); iterator->Next()) {
@@ -232,6 +272,11 @@ Status Database::Visit(Family family, std::string_view start,
     if (!go_on) return Status::OK();
   }
   return Translate(iterator->status(), "read from the database");
+}
+
+uint64_t Database::position() const {
+  std::shared_lock lock(mutex_);
+  return db_ == nullptr ? 0 : db_->GetLatestSequenceNumber();
 }
 
 }  // namespace flame

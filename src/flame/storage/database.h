@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <shared_mutex>
 #include <string>
 #include <string_view>
 
@@ -60,14 +61,20 @@ class Database {
   ~Database();
 
   Batch NewBatch() const { return Batch(this); }
-  /// Make `batch` survive a kill, or, if `sync`, a power loss. After a failure, which may
-  /// have been a full disk, the next call first tries to bring RocksDB back to work.
-  /// Errors carry an outcome.
+  /// Make `batch` survive a kill, or, if `sync`, a power loss. Errors carry an outcome. After one, writes are refused until
+  /// Reopen(); reads go on.
   arrow::Status Write(Batch* batch, bool sync);
   /// Without the log: lost by a crash before the next Flush. For what can be made again.
   arrow::Status WriteUnlogged(Batch* batch);
   /// Everything is in tables on the device, so that the next Open replays no log.
   arrow::Status Flush();
+
+  /// A write failed since the last (re)open.
+  bool failed() const { return failed_; }
+  /// Try to get over a failure: if the disk takes data again, close RocksDB and open it anew, because its own recovery does
+  /// not get over a log that could not be written (7.8). A write that failed with Outcome::kUnknown may be there afterwards.
+  /// Reads wait meanwhile. REQUIRES: no batch is under way; make them again.
+  arrow::Status Reopen();
 
   /// False = no such key.
   arrow::Result<bool> Get(Family family, std::string_view key,
@@ -87,6 +94,7 @@ class Database {
     return handles_[static_cast<size_t>(family)];
   }
 
+  std::unique_ptr<rocksdb::Env> env_;  // Outlives db_.
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
   std::atomic<bool> failed_{
