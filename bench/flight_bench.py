@@ -47,7 +47,9 @@ def pin(cpu: int, pinned: bool) -> list[str]:
 
 @contextlib.contextmanager
 def process(command: list, **options):
-    child = subprocess.Popen([str(part) for part in command], text=True, stdout=subprocess.PIPE, **options)
+    child = subprocess.Popen(
+        [str(part) for part in command], text=True, stdout=subprocess.PIPE, **options
+    )
     try:
         yield child
     finally:
@@ -69,7 +71,13 @@ class Worker:
 
     def __init__(self, python: Path, kind: str, endpoint: str, folder: str, pinned: bool) -> None:
         environment = {"HOME": folder, "PATH": os.environ["PATH"]}
-        command = [*pin(1, pinned), python, Path(__file__).parent / "client_worker.py", kind, endpoint]
+        command = [
+            *pin(1, pinned),
+            python,
+            Path(__file__).parent / "client_worker.py",
+            kind,
+            endpoint,
+        ]
         self.child = subprocess.Popen(
             [str(part) for part in command],
             text=True,
@@ -110,8 +118,14 @@ def run(rounds: int, pinned: bool) -> dict[str, dict[str, list[float]]]:
         ports = [free_port() for _ in range(3)]
         ours = [*pin(0, pinned), BIN / "flame-object-cache", "--log-level", "error", "--endpoint"]
         servers = {
-            "bare": server("bare", [*pin(0, pinned), BIN / "bare_flight_server", ports[0], small, large], ports[0]),
-            "memory": server("ours", [*ours, f"grpc://127.0.0.1:{ports[1]}", "--storage", "none"], ports[1]),
+            "bare": server(
+                "bare",
+                [*pin(0, pinned), BIN / "bare_flight_server", ports[0], small, large],
+                ports[0],
+            ),
+            "memory": server(
+                "ours", [*ours, f"grpc://127.0.0.1:{ports[1]}", "--storage", "none"], ports[1]
+            ),
             "disk": server(
                 "ours",
                 [*ours, f"grpc://127.0.0.1:{ports[2]}", "--storage", f"fs://{folder}/store"],
@@ -149,7 +163,9 @@ def shown(operation: str, seconds: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--unpinned", action="store_true", help="let the kernel place the processes")
+    parser.add_argument(
+        "--unpinned", action="store_true", help="let the kernel place the processes"
+    )
     parser.add_argument("--json", type=Path, help="also write the samples here")
     options = parser.parse_args()
     samples = run(options.rounds, not options.unpinned)
@@ -182,11 +198,20 @@ def main() -> None:
     )
     if options.json:
         commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
         ).stdout.strip()
         options.json.write_text(
             json.dumps(
-                {"commit": commit, "machine": platform.processor(), "placement": placement, "seconds": samples},
+                {
+                    "commit": commit,
+                    "machine": platform.processor(),
+                    "placement": placement,
+                    "seconds": samples,
+                },
                 indent=1,
             )
         )

@@ -102,7 +102,9 @@ def round_trips(session: str) -> None:
             duration(again_time),
         )
     console.print(table)
-    console.print("  [dim]“get again” asks the server whether anything changed; no bytes move.[/]\n")
+    console.print(
+        "  [dim]“get again” asks the server whether anything changed; no bytes move.[/]\n"
+    )
 
 
 def describe(value) -> str:

@@ -41,7 +41,8 @@ def stop(server: subprocess.Popen) -> int:
 
 def quick_start(endpoint: str) -> int:
     environment = {**os.environ, "FLAME_CACHE_ENDPOINT": endpoint}
-    environment.pop("FLAME_CACHE_STORAGE", None)  # The server's; a client would take it for local mode.
+    # Meant for the server; a client would take it for local mode.
+    environment.pop("FLAME_CACHE_STORAGE", None)
     return subprocess.call([sys.executable, ROOT / "examples" / "quickstart.py"], env=environment)
 
 
