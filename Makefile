@@ -7,11 +7,11 @@ CTEST := ctest --output-on-failure --timeout 300 -j $(JOBS)
 
 ##@ Use
 .PHONY: run
-run: build ## Start the cache on grpc://127.0.0.1:9090, show the quick start against it, serve until Ctrl-C
+run: program ## Start the cache on grpc://127.0.0.1:9090, show the quick start against it, serve until Ctrl-C
 	@$(PYTHON) tools/showcase.py --serve
 
 .PHONY: demo
-demo: build ## The same with a temporary storage, then stop: exit code 0 if all went well
+demo: program ## The same with a temporary storage, then stop: exit code 0 if all went well
 	@$(PYTHON) tools/showcase.py
 
 ##@ Build
@@ -20,8 +20,12 @@ setup: ## Install what is missing: Debian packages, .venv (tools/setup)
 	@tools/setup
 
 .PHONY: build
-build: setup ## Build the programs into build/bin
+build: setup ## Build the programs and the unit tests into build/bin
 	@tools/build release
+
+.PHONY: program
+program: setup
+	@tools/build release flame-object-cache
 
 .PHONY: debug
 debug: setup ## Unoptimised build in build-debug

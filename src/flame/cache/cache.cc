@@ -120,9 +120,8 @@ class Cache::Pins {
   Pins(const Pins&) = delete;
   Pins& operator=(const Pins&) = delete;
 
-  /// Make sure that the head of `key` is in the table, and keep it there. Returns the version it shows now, and in
-  /// `looked` whether the store was asked for it here.
-  Result<Version> Add(const Key& key, bool may_be_foreign, bool* looked = nullptr) {
+  /// Make sure that the head of `key` is in the table, and keep it there. Returns the version it shows now.
+  Result<Version> Add(const Key& key, bool may_be_foreign) {
     Shard& shard = cache_->table_.ShardOf(key);
     MutexLock lock(shard.mutex);
     {
@@ -133,7 +132,6 @@ class Cache::Pins {
       if (entry.head != nullptr) return VersionOf(*entry.head);
       entry.loading = true;
     }
-    if (looked != nullptr) *looked = true;
     lock.Unlock();
     auto row = cache_->LoadHead(key, may_be_foreign);
     lock.Lock();
@@ -142,14 +140,16 @@ class Cache::Pins {
     shard.changed.NotifyAll();
     if (!row.ok()) return row.status();
     // A failed batch may have dropped the head of an adoption; the row from the store is what holds.
-    if (entry.head == nullptr) entry.head = std::make_unique<Head>(Head{*std::move(row)});
+    if (entry.head == nullptr) entry.head = std::make_unique<Head>(Head{*row, *row});
     return VersionOf(*entry.head);
   }
 
   const std::vector<Key>& keys() const { return keys_; }
 
  private:
-  static Version VersionOf(const Head& head) { return head.row ? head.row->version : 0; }
+  static Version VersionOf(const Head& head) {
+    return head.appended ? head.appended->version : 0;
+  }
 
   Cache* const cache_;
   std::vector<Key> keys_;
@@ -201,16 +201,26 @@ bool Cache::IsExpired(const Row& row) const {
 // Finding
 
 Result<std::optional<Row>> Cache::FindRow(const Key& key) {
+  Shard& shard = table_.ShardOf(key);
+  auto published = [&](std::optional<Row>* row) {
+    MutexLock lock(shard.mutex);
+    const auto found = shard.entries.find(key.text());
+    if (found == shard.entries.end() || found->second.head == nullptr) return false;
+    *row = found->second.head->published;
+    return true;
+  };
   while (true) {
-    ARROW_ASSIGN_OR_RAISE(auto row, store_->Find(key));
+    std::optional<Row> row;
+    if (published(&row)) return row;
+    ARROW_ASSIGN_OR_RAISE(row, store_->Find(key));
+    // A writer came meanwhile: what we found may be his, committed and not yet published.
+    if (published(&row)) return row;
     const bool unread = row && !row->deleted && row->base.type == Location::Type::kUnread;
     if (!key.is_object() || (row && !unread)) return row;
     // Another program may have left a file for this key: look for it as a writer would, which takes it in.
     Pins pins(this);
-    bool looked = false;
-    ARROW_ASSIGN_OR_RAISE(const Version version, pins.Add(key, /*may_be_foreign=*/true, &looked));
-    // Somebody else has the head in hand: what he writes is not published yet, so "absent" is still true.
-    if (!unread && (!looked || version == 0)) return row;
+    ARROW_RETURN_NOT_OK(pins.Add(key, /*may_be_foreign=*/true).status());
+    if (published(&row)) return row;
   }
 }
 
@@ -441,7 +451,7 @@ Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
       }
     }
     for (const Guard& guard : guards) {
-      ARROW_RETURN_NOT_OK(CheckVersion(guard.key, entry_of(guard.key).head->row, guard.version));
+      ARROW_RETURN_NOT_OK(CheckVersion(guard.key, entry_of(guard.key).head->appended, guard.version));
     }
 
     // Decide everything on copies, so that a refusal leaves no trace.
@@ -449,7 +459,7 @@ Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
     std::map<uint16_t, SlotState> slots;
     for (size_t i = 0; i < ops.size(); ++i) {
       const Op& op = ops[i];
-      auto& row = rows.try_emplace(op.key.text(), entry_of(op.key).head->row).first->second;
+      auto& row = rows.try_emplace(op.key.text(), entry_of(op.key).head->appended).first->second;
       SlotState& slot =
           slots.try_emplace(op.key.slot(), table_.slot(op.key.slot())).first->second;
       ARROW_ASSIGN_OR_RAISE(Planned planned, Plan(context, op, row, &slot, staged[i]));
@@ -476,7 +486,7 @@ Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
     int64_t tombstones = 0;
     for (const Publication& publication : commit.publications) {
       Entry& entry = entry_of(publication.event.key);
-      entry.head->row = publication.row;
+      entry.head->appended = publication.row;
       ++entry.pending;
     }
     if (!commit.publications.empty()) {
@@ -629,14 +639,17 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key, Vers
     }
 
     ARROW_ASSIGN_OR_RAISE(const auto row, FindRow(key));
-    if (!IsLive(row)) return Absent{};
-    if (known != 0 && row->version == known) return NotModified{known, row->kind};
-
     {
       MutexLock lock(shard.mutex);
-      Entry& entry = shard.entries[key.text()];
-      if (entry.reading || entry.published != nullptr) continue;
-      entry.reading = true;
+      const auto found = shard.entries.find(key.text());
+      // The object became resident while we looked: whoever reads next is shown that, and so must we.
+      if (found != shard.entries.end() &&
+          (found->second.published != nullptr || found->second.reading)) {
+        continue;
+      }
+      if (!IsLive(row)) return Absent{};
+      if (known != 0 && row->version == known) return NotModified{known, row->kind};
+      shard.entries[key.text()].reading = true;
     }
     FLAME_LOG_DEBUG(cache, "load key={} version={} bytes={}", key.text(), row->version,
                     row->base_bytes + row->patch_bytes);
@@ -653,6 +666,11 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key, Vers
       if (snapshot != nullptr && entry.pending == 0 && entry.published == nullptr &&
           shard.publishes == publishes) {
         entry.published = snapshot;
+      }
+      // A commit has replaced the bytes that readers are still to see: it is about to be published.
+      if (IsError(object.status(), ErrorCode::kStale) && entry.pending > 0 &&
+          shard.publishes == publishes) {
+        shard.changed.Wait(lock);
       }
       shard.DropIfIdle(key.text());
     }
@@ -686,20 +704,19 @@ Result<std::optional<ObjectStat>> Cache::StatOf(const Key& key, const Snapshot& 
 Result<std::optional<ObjectStat>> Cache::Stat(const RequestContext& context, const Key& key) {
   ENTER_OR_RETURN();
   ARROW_RETURN_NOT_OK(authorizer_->Authorize(context.principal, Operation::kStat, key.text()));
-  {
-    // What is resident is what Get answers; the store may already hold a commit that is not published yet.
-    Shard& shard = table_.ShardOf(key);
-    MutexLock lock(shard.mutex);
-    const auto found = shard.entries.find(key.text());
-    if (found != shard.entries.end() && found->second.published != nullptr) {
-      const auto snapshot = found->second.published;
-      lock.Unlock();
-      return StatOf(key, *snapshot);
-    }
-  }
+  // What is resident is what Get answers; the row counts only for an object that is not, before and after the look.
+  if (const auto snapshot = FindResident(key)) return StatOf(key, *snapshot);
   ARROW_ASSIGN_OR_RAISE(const auto row, FindRow(key));
+  if (const auto snapshot = FindResident(key)) return StatOf(key, *snapshot);
   if (!IsLive(row)) return std::nullopt;
   return FromRow(key, *row);
+}
+
+std::shared_ptr<const Snapshot> Cache::FindResident(const Key& key) {
+  Shard& shard = table_.ShardOf(key);
+  MutexLock lock(shard.mutex);
+  const auto found = shard.entries.find(key.text());
+  return found == shard.entries.end() ? nullptr : found->second.published;
 }
 
 Result<std::vector<ObjectStat>> Cache::List(const RequestContext& context,
@@ -767,9 +784,11 @@ void Cache::Publish(const Publication& publication) {
       case CommitEvent::Type::kDelete:
         break;
     }
+    if (entry.head != nullptr) entry.head->published = row;
     --entry.pending;
     if (entry.pending == 0 && entry.pins == 0) entry.head.reset();
     shard.DropIfIdle(key);
+    shard.changed.NotifyAll();
   }
   if (retired != nullptr) pool_->Retire(std::move(retired));
   feed_.AfterPublish(publication.event);

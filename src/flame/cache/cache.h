@@ -156,6 +156,7 @@ class Cache {
   arrow::Result<std::optional<Row>> LoadHead(const Key& key, bool may_be_foreign);
   /// Take a file that another program left for `key` into the store. True if there was one.
   arrow::Result<bool> Adopt(const Key& key, const std::optional<Row>& row);
+  /// The key's newest published row. Adopts foreign files.
   arrow::Result<std::optional<Row>> FindRow(const Key& key);
 
   Version NextVersion(const std::optional<Row>& row, const SlotState& slot, bool generated) const;
@@ -165,6 +166,8 @@ class Cache {
                               const std::optional<Row>& row, SlotState* slot,
                               const std::shared_ptr<StagedPayload>& staged) const;
 
+  /// The published snapshot; null when the object is not resident, or absent.
+  std::shared_ptr<const Snapshot> FindResident(const Key& key);
   arrow::Result<std::optional<ObjectStat>> StatOf(const Key& key, const Snapshot& snapshot) const;
   std::shared_ptr<const Snapshot> MakeSnapshot(const Row& row, StoredObject object);
   void Publish(const Publication& publication);

@@ -20,9 +20,10 @@
 
 namespace flame {
 
-/// The newest appended state of a key that is being written. nullopt row: the key was never seen.
+/// What writers of a key work on. A row of nullopt: the key was never seen.
 struct Head {
-  std::optional<Row> row;
+  std::optional<Row> appended;   // Newest, given to the commit lane: what the next write is judged against.
+  std::optional<Row> published;  // Newest that readers may see. The store may already hold a later one.
 };
 
 struct Entry {
@@ -41,7 +42,7 @@ struct Entry {
 
 struct Shard {
   Mutex mutex;
-  CondVar changed;  // loading or reading of some entry ended.
+  CondVar changed;  // Of some entry loading or reading ended, or a commit was published.
   std::unordered_map<std::string, Entry> entries GUARDED_BY(mutex);
   uint64_t publishes GUARDED_BY(mutex) = 0;  // A reader compares it to know that nothing came between.
 

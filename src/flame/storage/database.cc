@@ -3,6 +3,7 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/snapshot.h>
 #include <rocksdb/table.h>
 
 #include <cstdarg>
@@ -49,7 +50,8 @@ Status Translate(const rocksdb::Status& status, std::string_view doing) {
 }
 
 Status Closed() {
-  return MakeError(ErrorCode::kIo, "the database could not be opened again after a failure");
+  return MakeError(ErrorCode::kIo,
+                   "the database could not be opened again after a failure");
 }
 
 spdlog::level::level_enum LevelOf(rocksdb::InfoLogLevel level) {
@@ -153,8 +155,10 @@ arrow::Result<std::unique_ptr<Database>> Database::Open(const DatabaseOptions& o
 
 Status Database::OpenLocked(bool read_only) {
   rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(static_cast<size_t>(options_.block_cache_bytes));
-  // Filters and indexes count against the cache too: memory must not grow with what is only stored.
+  table.block_cache =
+      rocksdb::NewLRUCache(static_cast<size_t>(options_.block_cache_bytes));
+  // Filters and indexes count against the cache too: memory must not grow with what is
+  // only stored.
   table.cache_index_and_filter_blocks = true;
   table.pin_l0_filter_and_index_blocks_in_cache = true;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
@@ -164,24 +168,28 @@ Status Database::OpenLocked(bool read_only) {
     families.emplace_back(kNames[static_cast<size_t>(i)],
                           MakeFamilyOptions(static_cast<Family>(i), table));
   }
-  families.emplace_back(rocksdb::kDefaultColumnFamilyName, rocksdb::ColumnFamilyOptions());
+  families.emplace_back(rocksdb::kDefaultColumnFamilyName,
+                        rocksdb::ColumnFamilyOptions());
 
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   const auto options = MakeOptions(options_);
   const auto status =
-      read_only ? rocksdb::DB::OpenForReadOnly(options, options_.path, families, &handles, &db)
-                : rocksdb::DB::Open(options, options_.path, families, &handles, &db);
+      read_only
+          ? rocksdb::DB::OpenForReadOnly(options, options_.path, families, &handles, &db)
+          : rocksdb::DB::Open(options, options_.path, families, &handles, &db);
   if (!status.ok()) return Translate(status, "open its database");
   db_.reset(db);
   std::copy_n(handles.begin(), kFamilies, handles_.begin());
-  db->DestroyColumnFamilyHandle(handles.back()).PermitUncheckedError();  // The default; unused.
+  db->DestroyColumnFamilyHandle(handles.back())
+      .PermitUncheckedError();  // The default; unused.
   return Status::OK();
 }
 
 void Database::CloseLocked() {
   if (db_ == nullptr) return;
-  for (auto* handle : handles_) db_->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
+  for (auto* handle : handles_)
+    db_->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
   db_.reset();
 }
 
@@ -228,14 +236,15 @@ Status Database::WriteUnlogged(Batch* batch) {
 Status Database::Apply(const rocksdb::WriteOptions& options, Batch* batch) {
   std::shared_lock lock(mutex_);
   if (failed_ || db_ == nullptr) {
-    return WithOutcome(MakeError(ErrorCode::kIo, "write to the database: an earlier write failed"),
-                       Outcome::kNotApplied);
+    return WithOutcome(
+        MakeError(ErrorCode::kIo, "write to the database: an earlier write failed"),
+        Outcome::kNotApplied);
   }
   const auto status = db_->Write(options, &batch->batch_);
   if (status.ok()) return Status::OK();
   failed_ = true;
-  // A record that could not be written whole is cut off when the log is replayed. One that could not be synced may lie in
-  // the log whole, and come back.
+  // A record that could not be written whole is cut off when the log is replayed. One
+  // that could not be synced may lie in the log whole, and come back.
   return WithOutcome(Translate(status, "write to the database"),
                      options.sync ? Outcome::kUnknown : Outcome::kNotApplied);
 }
@@ -243,25 +252,50 @@ Status Database::Apply(const rocksdb::WriteOptions& options, Batch* batch) {
 Status Database::Flush() {
   std::shared_lock lock(mutex_);
   if (db_ == nullptr) return Closed();
-  return Translate(db_->Flush(rocksdb::FlushOptions(), {handles_.begin(), handles_.end()}),
-                   "flush the database");
+  return Translate(
+      db_->Flush(rocksdb::FlushOptions(), {handles_.begin(), handles_.end()}),
+      "flush the database");
 }
 
 arrow::Result<bool> Database::Get(Family family, std::string_view key,
-                                  rocksdb::PinnableSlice* value) const {
+                                  std::string* value) const {
   std::shared_lock lock(mutex_);
   if (db_ == nullptr) return Closed();
-  // Not pinned: the value must not depend on an instance that Reopen() may close.
-  value->Reset();
   const auto status =
-      db_->Get(rocksdb::ReadOptions(), handle(family), ToSlice(key), value->GetSelf());
+      db_->Get(rocksdb::ReadOptions(), handle(family), ToSlice(key), value);
   if (status.IsNotFound()) return false;
   ARROW_RETURN_NOT_OK(Translate(status, "read from the database"));
-  value->PinSelf();
   return true;
 }
 
-Status Database::Visit(Family family, std::string_view start, const Visitor& visit) const {
+arrow::Result<int> Database::GetFirst(const std::vector<Place>& places,
+                                      std::string* value) const {
+  std::shared_lock lock(mutex_);
+  if (db_ == nullptr) return Closed();
+  const uint64_t before = db_->GetLatestSequenceNumber();
+  ARROW_ASSIGN_OR_RAISE(const int found, GetFirst(rocksdb::ReadOptions(), places, value));
+  if (found >= 0 || db_->GetLatestSequenceNumber() == before) return found;
+  // A commit may have moved it from a later place to an earlier one between the looks.
+  // Snapshots cost a lock that all writers want, so one is taken only now.
+  rocksdb::ReadOptions options;
+  rocksdb::ManagedSnapshot snapshot(db_.get());
+  options.snapshot = snapshot.snapshot();
+  return GetFirst(options, places, value);
+}
+
+arrow::Result<int> Database::GetFirst(const rocksdb::ReadOptions& options,
+                                      const std::vector<Place>& places,
+                                      std::string* value) const {
+  for (size_t i = 0; i < places.size(); ++i) {
+    const auto status = db_->Get(options, handle(places[i].family), places[i].key, value);
+    if (status.ok()) return static_cast<int>(i);
+    if (!status.IsNotFound()) return Translate(status, "read from the database");
+  }
+  return -1;
+}
+
+Status Database::Visit(Family family, std::string_view start,
+                       const Visitor& visit) const {
   std::shared_lock lock(mutex_);
   if (db_ == nullptr) return Closed();
   const std::unique_ptr<rocksdb::Iterator> iterator(

@@ -15,6 +15,7 @@
 #include <shared_mutex>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <arrow/result.h>
 
@@ -61,8 +62,8 @@ class Database {
   ~Database();
 
   Batch NewBatch() const { return Batch(this); }
-  /// Make `batch` survive a kill, or, if `sync`, a power loss. Errors carry an outcome. After one, writes are refused until
-  /// Reopen(); reads go on.
+  /// Make `batch` survive a kill, or, if `sync`, a power loss. Errors carry an outcome.
+  /// After one, writes are refused until Reopen(); reads go on.
   arrow::Status Write(Batch* batch, bool sync);
   /// Without the log: lost by a crash before the next Flush. For what can be made again.
   arrow::Status WriteUnlogged(Batch* batch);
@@ -71,34 +72,50 @@ class Database {
 
   /// A write failed since the last (re)open.
   bool failed() const { return failed_; }
-  /// Try to get over a failure: if the disk takes data again, close RocksDB and open it anew, because its own recovery does
-  /// not get over a log that could not be written (7.8). A write that failed with Outcome::kUnknown may be there afterwards.
-  /// Reads wait meanwhile. REQUIRES: no batch is under way; make them again.
+  /// Try to get over a failure: if the disk takes data again, close RocksDB and open it
+  /// anew, because its own recovery does not get over a log that could not be written
+  /// (7.8). A write that failed with Outcome::kUnknown may be there afterwards. Reads
+  /// wait meanwhile. REQUIRES: no other thread writes.
   arrow::Status Reopen();
 
-  /// False = no such key.
-  arrow::Result<bool> Get(Family family, std::string_view key,
-                          rocksdb::PinnableSlice* value) const;
+  /// False = no such key. Not pinned in RocksDB's cache: a value must not depend on what
+  /// Reopen() may close.
+  arrow::Result<bool> Get(Family family, std::string_view key, std::string* value) const;
   /// Call `visit` in key order from `start` on until it returns false or fails.
   using Visitor =
       std::function<arrow::Result<bool>(std::string_view key, std::string_view value)>;
   arrow::Status Visit(Family family, std::string_view start, const Visitor& visit) const;
 
+  /// The first of the places that has a value, all looked at as of one moment; -1 = none.
+  struct Place {
+    Family family;
+    std::string key;
+  };
+  arrow::Result<int> GetFirst(const std::vector<Place>& places, std::string* value) const;
+
   /// Rises with every change.
-  uint64_t position() const { return db_->GetLatestSequenceNumber(); }
+  uint64_t position() const;
 
  private:
-  Database() = default;
+  explicit Database(const DatabaseOptions& options) : options_(options) {}
+  arrow::Status OpenLocked(bool read_only);
+  void CloseLocked();
+  arrow::Status ProbeDisk() const;
   arrow::Status Apply(const rocksdb::WriteOptions& options, Batch* batch);
+  arrow::Result<int> GetFirst(const rocksdb::ReadOptions& options,
+                              const std::vector<Place>& places, std::string* value) const;
   rocksdb::ColumnFamilyHandle* handle(Family family) const {
     return handles_[static_cast<size_t>(family)];
   }
 
-  std::unique_ptr<rocksdb::Env> env_;  // Outlives db_.
-  std::unique_ptr<rocksdb::DB> db_;
+  const DatabaseOptions options_;
+  std::atomic<bool> failed_{false};
+
+  // Shared by whoever uses RocksDB, exclusive for Reopen(). Prefers readers, so that a
+  // Visit's callback may call Get().
+  mutable std::shared_mutex mutex_;
+  std::unique_ptr<rocksdb::DB> db_;  // Null when not even reading worked.
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
-  std::atomic<bool> failed_{
-      false};  // A write failed; RocksDB may refuse all until it is resumed.
 };
 
 }  // namespace flame

@@ -83,9 +83,9 @@ class FaultyFileSystem final : public FileSystem {
     ARROW_RETURN_NOT_OK(plan_->Next("remove directory", path));
     return real_->RemoveDirectory(path);
   }
-  arrow::Status SyncDirectory(const std::string& path) override {
+  arrow::Status Sync(const std::string& path) override {
     ARROW_RETURN_NOT_OK(plan_->Next("sync", path));
-    return real_->SyncDirectory(path);
+    return real_->Sync(path);
   }
   arrow::Result<Lock> TryLock(const std::string& path) override {
     return real_->TryLock(path);
@@ -105,10 +105,6 @@ class FaultyFileSystem final : public FileSystem {
         ARROW_RETURN_NOT_OK(real_->Write({pieces[0].substr(0, pieces[0].size() / 2)}));
       }
       return fault;
-    }
-    arrow::Status Sync() override {
-      ARROW_RETURN_NOT_OK(plan_->Next("sync", path_));
-      return real_->Sync();
     }
     arrow::Status Close() override {
       ARROW_RETURN_NOT_OK(plan_->Next("close", path_));

@@ -52,7 +52,12 @@ class Descriptor {
   int value_;
 };
 
-bool IsMissing(int error) { return error == ENOENT || error == ENOTDIR; }
+/// Not there; or behind a link that leads out of the root; or of a name that no file can
+/// have.
+bool IsMissing(int error) {
+  return error == ENOENT || error == ENOTDIR || error == EXDEV || error == ELOOP ||
+         error == ENAMETOOLONG;
+}
 
 int RetryOpenAt(int directory, const char* name, int flags, mode_t mode) {
   int result;
@@ -108,10 +113,6 @@ class RealWritableFile final : public WritableFile {
       vector.push_back({const_cast<char*>(piece.data()), piece.size()});
     }
     return WriteFully(file_.get(), std::move(vector), path_);
-  }
-  Status Sync() override {
-    if (fdatasync(file_.get()) != 0) return ErrnoError(errno, "sync", path_);
-    return Status::OK();
   }
   Status Close() override {
     if (file_.Close() != 0) return ErrnoError(errno, "close", path_);
@@ -277,8 +278,8 @@ class RealFileSystem final : public FileSystem {
     return true;
   }
 
-  Status SyncDirectory(const std::string& path) override {
-    Descriptor file = Open(path, O_RDONLY | O_DIRECTORY);
+  Status Sync(const std::string& path) override {
+    Descriptor file = Open(path, O_RDONLY | O_NONBLOCK);
     if (!file.ok() && IsMissing(errno)) return Status::OK();
     if (!file.ok() || fsync(file.get()) != 0) return ErrnoError(errno, "sync", path);
     return Status::OK();

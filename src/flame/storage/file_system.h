@@ -41,8 +41,7 @@ class WritableFile {
   virtual ~WritableFile() = default;
   /// Append all `pieces`, in order.
   virtual arrow::Status Write(const std::vector<std::string_view>& pieces) = 0;
-  /// fdatasync.
-  virtual arrow::Status Sync() = 0;
+  /// What the file system put off failing comes up here.
   virtual arrow::Status Close() = 0;
 };
 
@@ -79,9 +78,9 @@ class FileSystem {
   virtual arrow::Status MakeDirectories(const std::string& path) = 0;
   /// False = not there, or not empty.
   virtual arrow::Result<bool> RemoveDirectory(const std::string& path) = 0;
-  /// Names created, renamed and removed in this directory are on the device when this
+  /// What the file holds, or the names in the directory, are on the device when this
   /// returns. One that is gone is fine.
-  virtual arrow::Status SyncDirectory(const std::string& path) = 0;
+  virtual arrow::Status Sync(const std::string& path) = 0;
 
   /// Lock the file, creating it, against other processes and other FileSystems of this
   /// one, until the handle goes. Null = somebody else has it.

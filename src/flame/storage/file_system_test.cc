@@ -28,8 +28,8 @@ class FileSystemTest : public ::testing::TestWithParam<bool> {
   void Write(const std::string& path, const std::vector<std::string_view>& pieces) {
     ASSERT_OK_AND_ASSIGN(auto file, files_->Create(path));
     ASSERT_OK(file->Write(pieces));
-    ASSERT_OK(file->Sync());
     ASSERT_OK(file->Close());
+    ASSERT_OK(files_->Sync(path));
   }
   std::string Read(const std::string& path) {
     auto bytes = files_->ReadAll(path);
@@ -72,7 +72,7 @@ TEST_P(FileSystemTest, WhatIsMissingIsAValue) {
                    files_->List("no", [](auto&, auto) { return arrow::Status::OK(); }));
   ASSERT_OK_AND_ASSIGN(auto info, files_->Stat("no/such"));
   EXPECT_FALSE(info.has_value());
-  ASSERT_OK(files_->SyncDirectory("no"));
+  ASSERT_OK(files_->Sync("no"));
   Write("file", {"x"});
   ASSERT_OK_AND_EQ(false, files_->Rename("file", "no/such"));
   EXPECT_EQ(Read("file/below"), "(none)");

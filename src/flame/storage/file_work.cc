@@ -9,18 +9,23 @@ namespace {
 
 constexpr uint8_t kFormat = 1;
 
-arrow::Status MoveIntoPlace(FileSystem* files, uint64_t file_id,
-                            const std::string& path) {
+arrow::Status MoveIntoPlace(FileSystem* files, uint64_t file_id, const std::string& path,
+                            std::set<std::string>* touched) {
+  touched->insert(ParentOf(path));
+  touched->insert(kTemporaryDirectory);
   const std::string from = TemporaryPath(file_id);
   ARROW_ASSIGN_OR_RAISE(bool moved, files->Rename(from, path));
   // Make the directory, perhaps again: somebody may remove it, empty as it is, before the
   // file arrives.
   for (int attempt = 0; !moved && attempt < 3; ++attempt) {
-    ARROW_RETURN_NOT_OK(files->MakeDirectories(ParentOf(path)));
-    ARROW_ASSIGN_OR_RAISE(moved, files->Rename(from, path));
-    if (moved) break;
     ARROW_ASSIGN_OR_RAISE(const auto source, files->Stat(from));
     if (!source) return arrow::Status::OK();  // Done before.
+    ARROW_RETURN_NOT_OK(files->MakeDirectories(ParentOf(path)));
+    for (std::string above = ParentOf(path); !above.empty();) {
+      above = ParentOf(above);
+      touched->insert(above);
+    }
+    ARROW_ASSIGN_OR_RAISE(moved, files->Rename(from, path));
   }
   if (moved) return arrow::Status::OK();
   return MakeError(ErrorCode::kIo,
@@ -77,9 +82,7 @@ arrow::Result<FileWork> DecodeFileWork(std::string_view bytes) {
 arrow::Status DoFileWork(FileSystem* files, const FileWork& work,
                          std::set<std::string>* touched) {
   for (const auto& [file_id, path] : work.renames) {
-    ARROW_RETURN_NOT_OK(MoveIntoPlace(files, file_id, path));
-    touched->insert(ParentOf(path));
-    touched->insert(kTemporaryDirectory);
+    ARROW_RETURN_NOT_OK(MoveIntoPlace(files, file_id, path, touched));
   }
   std::set<std::string> maybe_empty;
   for (const auto& path : work.removals) {

@@ -26,9 +26,11 @@ arrow::Result<std::shared_ptr<FsStaged>> FsStaged::Write(
   staged->location_.type = Location::Type::kFile;
   staged->location_.path = std::move(path);
   staged->location_.file_id = file_id;
-  ARROW_ASSIGN_OR_RAISE(staged->file_, files->Create(TemporaryPath(file_id)));
+  ARROW_ASSIGN_OR_RAISE(const auto file, files->Create(TemporaryPath(file_id)));
   staged->files_ = std::move(files);  // From here on, the file goes with the handle.
-  ARROW_RETURN_NOT_OK(WriteArrowFile(*staged->payload_, version, staged->file_.get()));
+  ARROW_RETURN_NOT_OK(WriteArrowFile(*staged->payload_, version, file.get()));
+  ARROW_RETURN_NOT_OK(
+      file->Close());  // A batch may hold more of them than a process may have open.
   FLAME_LOG_DEBUG(storage, "staged file={:016x} path={} bytes={}", file_id,
                   staged->location_.path, staged->location_.stored_bytes);
   return staged;
@@ -44,7 +46,6 @@ std::shared_ptr<FsStaged> FsStaged::Adopted(std::string path,
 }
 
 FsStaged::~FsStaged() {
-  file_.reset();
   if (files_ == nullptr || keep_) return;
   const auto removed = files_->Unlink(TemporaryPath(location_.file_id));
   // The next start removes what is left.
@@ -53,14 +54,9 @@ FsStaged::~FsStaged() {
 
 arrow::Status FsStaged::Sync() {
   if (files_ == nullptr || synced_) return arrow::Status::OK();
-  ARROW_RETURN_NOT_OK(file_->Sync());
+  ARROW_RETURN_NOT_OK(files_->Sync(TemporaryPath(location_.file_id)));
   synced_ = true;
   return arrow::Status::OK();
-}
-
-arrow::Status FsStaged::Close() {
-  const auto file = std::move(file_);
-  return file == nullptr ? arrow::Status::OK() : file->Close();
 }
 
 }  // namespace flame

@@ -31,16 +31,13 @@ class FsStaged final : public StagedPayload {
   bool is_adopted() const { return location_.foreign; }
   /// The temporary file's bytes are on the device. Once is enough.
   arrow::Status Sync();
-  /// No more descriptors; what the file system put off failing comes up here.
-  arrow::Status Close();
   /// The log names the file, or may do so: it is no longer ours to remove.
   void Keep() { keep_ = true; }
 
  private:
   explicit FsStaged(std::shared_ptr<const Payload> payload);
 
-  std::shared_ptr<FileSystem> files_;   // Null = no temporary file.
-  std::unique_ptr<WritableFile> file_;  // Null = closed.
+  std::shared_ptr<FileSystem> files_;  // Null = no temporary file.
   bool synced_ = false;
   bool keep_ = false;
 };

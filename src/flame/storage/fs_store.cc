@@ -79,10 +79,12 @@ Result<std::shared_ptr<StagedPayload>> FsStore::StagePatch(
 Result<std::shared_ptr<FsStaged>> FsStore::StageFile(
     std::string path, uint64_t file_id, std::shared_ptr<const Payload> payload,
     Version version) {
-  ARROW_ASSIGN_OR_RAISE(auto staged, FsStaged::Write(files_, std::move(path), file_id,
-                                                     std::move(payload), version));
+  auto staged =
+      FsStaged::Write(files_, std::move(path), file_id, std::move(payload), version);
+  Status status = staged.status();
   // Here, where many callers may wait at once, rather than in Commit, where one does.
-  if (options_.sync_always) ARROW_RETURN_NOT_OK(staged->Sync());
+  if (status.ok() && options_.sync_always) status = (*staged)->Sync();
+  if (!status.ok()) return WithOutcome(status, Outcome::kNotApplied);
   return staged;
 }
 
@@ -91,6 +93,7 @@ Result<std::shared_ptr<FsStaged>> FsStore::StageFile(
 Result<uint64_t> FsStore::Commit(CommitBatch batch, Durability durability) {
   CommitPlan plan(db_.get());
   MutexLock lock(commit_mutex_);
+  if (db_->failed()) ARROW_RETURN_NOT_OK(RecoverLocked());
   Status status = plan.Add(std::move(batch));
   if (status.ok()) status = plan.Finish();
   if (!status.ok()) return WithOutcome(status, Outcome::kNotApplied);
@@ -101,6 +104,7 @@ Result<uint64_t> FsStore::Commit(CommitBatch batch, Durability durability) {
 Status FsStore::MarkClean(const Key& key, uint64_t seq,
                           std::shared_ptr<StagedPayload> written) {
   MutexLock lock(commit_mutex_);
+  if (db_->failed()) ARROW_RETURN_NOT_OK(RecoverLocked());
   ARROW_ASSIGN_OR_RAISE(const auto row, Find(key));
   if (!row || row->deleted || row->seq != seq ||
       row->base.type != Location::Type::kArena) {
@@ -117,12 +121,11 @@ Status FsStore::CommitLocked(CommitPlan* plan, Durability durability) {
   const bool sync = durability == Durability::kDisk;
   const auto staged_files = plan->staged_files();
   Status status;
-  for (FsStaged* staged : staged_files) {
-    if (status.ok() && sync) status = staged->Sync();
-    if (status.ok()) status = staged->Close();
-  }
-  if (status.ok() && sync && !staged_files.empty()) {
-    status = files_->SyncDirectory(kTemporaryDirectory);
+  if (sync && !staged_files.empty()) {
+    for (FsStaged* staged : staged_files) {
+      if (status.ok()) status = staged->Sync();
+    }
+    if (status.ok()) status = files_->Sync(kTemporaryDirectory);
   }
   if (!status.ok()) return WithOutcome(status, Outcome::kNotApplied);
 
@@ -147,6 +150,7 @@ Status FsStore::CommitLocked(CommitPlan* plan, Durability durability) {
   if (!status.ok()) {
     const ErrorDetail* detail = DetailOf(status);
     if (detail != nullptr && detail->outcome == Outcome::kUnknown) {
+      outcome_unknown_ = true;
       for (FsStaged* staged : staged_files) staged->Keep();
     }
     return status;
@@ -205,7 +209,7 @@ void FsStore::FinishLocked(const std::string& key, Durability durability) {
 
 Status FsStore::SyncPendingLocked() {
   for (const auto& directory : unsynced_directories_) {
-    ARROW_RETURN_NOT_OK(files_->SyncDirectory(directory));
+    ARROW_RETURN_NOT_OK(files_->Sync(directory));
   }
   unsynced_directories_.clear();
   unsynced_ = 0;
@@ -232,6 +236,7 @@ SlotState FsStore::Slot(uint16_t slot) const {
 Status FsStore::Close() {
   MutexLock lock(commit_mutex_);
   if (std::exchange(closed_, true)) return Status::OK();
+  if (db_->failed()) ARROW_RETURN_NOT_OK(RecoverLocked());
   ARROW_RETURN_NOT_OK(SyncPendingLocked());
   auto batch = db_->NewBatch();
   for (const auto& key : finished_) batch.Delete(Family::kRedo, key);

@@ -110,11 +110,12 @@ class FsStore final : public Store {
   arrow::Status OpenDatabase();
   arrow::Status Identify();
   arrow::Status LoadSlots();
-  arrow::Status Redo();
+  arrow::Status RedoLocked() REQUIRES(commit_mutex_);
   arrow::Status RemoveLeftovers();
   arrow::Status TakeOver();
 
   // Committing.
+  arrow::Status RecoverLocked() REQUIRES(commit_mutex_);
   arrow::Status CommitLocked(CommitPlan* plan, Durability durability)
       REQUIRES(commit_mutex_);
   void FinishLocked(const std::string& key, Durability durability)
@@ -151,7 +152,8 @@ class FsStore final : public Store {
   std::map<std::string, Pending> pending_ GUARDED_BY(commit_mutex_);  // By key.
   std::vector<std::string> finished_ GUARDED_BY(commit_mutex_);       // Marks to delete.
   std::set<std::string> unsynced_directories_ GUARDED_BY(commit_mutex_);
-  int64_t unsynced_ GUARDED_BY(commit_mutex_) = 0;  // Done ones in pending_.
+  int64_t unsynced_ GUARDED_BY(commit_mutex_) = 0;          // Done ones in pending_.
+  bool outcome_unknown_ GUARDED_BY(commit_mutex_) = false;  // Of the last failed write.
   bool closed_ GUARDED_BY(commit_mutex_) = false;
 
   mutable Mutex slots_mutex_;  // After commit_mutex_.

@@ -33,7 +33,10 @@ Result<std::unique_ptr<FsStore>> FsStore::Open(const FsStoreOptions& options) {
   if (status.ok()) status = store->OpenDatabase();
   if (status.ok()) status = store->Identify();
   if (status.ok()) status = store->LoadSlots();
-  if (status.ok()) status = store->Redo();
+  if (status.ok()) {
+    MutexLock lock(store->commit_mutex_);
+    status = store->RedoLocked();
+  }
   if (status.ok()) status = store->RemoveLeftovers();
   if (status.ok()) status = store->TakeOver();
   if (!status.ok()) {
@@ -70,7 +73,7 @@ Status FsStore::OpenDatabase() {
 Status FsStore::Identify() {
   ARROW_ASSIGN_OR_RAISE(const auto found, ReadIdentity(files_.get()));
   ARROW_ASSIGN_OR_RAISE(FileMark mark, ReadFileMark(files_.get()));
-  rocksdb::PinnableSlice record;
+  std::string record;
   ARROW_ASSIGN_OR_RAISE(const bool has_anchor,
                         db_->Get(Family::kMeta, kAnchorKey, &record));
   const std::string boot_id = options_.boot_id.value_or(ReadBootId());
@@ -78,7 +81,7 @@ Status FsStore::Identify() {
   Anchor anchor;
   std::string_view doubt;
   if (has_anchor) {
-    ARROW_ASSIGN_OR_RAISE(anchor, DecodeAnchor({record.data(), record.size()}));
+    ARROW_ASSIGN_OR_RAISE(anchor, DecodeAnchor(record));
     doubt = WhyNotContinuous(found, anchor, mark, boot_id, db_->position());
   } else {
     anchor.store_id = NewUuid();
@@ -133,9 +136,8 @@ Status FsStore::LoadSlots() {
   return Status::OK();
 }
 
-/// Finish the file work of commits that a crash came after.
-Status FsStore::Redo() {
-  MutexLock lock(commit_mutex_);
+/// Finish the file work of commits that a crash, or a failure, came after.
+Status FsStore::RedoLocked() {
   std::map<std::string, Pending> found;
   ARROW_RETURN_NOT_OK(
       db_->Visit(Family::kRedo, {},
@@ -145,14 +147,30 @@ Status FsStore::Redo() {
                    return true;
                  }));
   pending_ = std::move(found);
+  finished_.clear();
+  unsynced_ = 0;
   std::vector<std::string> keys;
   for (const auto& [key, pending] : pending_) keys.push_back(key);
   // As for a power loss: the marks go when the directories are synced.
   for (const auto& key : keys) FinishLocked(key, Durability::kDisk);
   if (keys.empty()) return Status::OK();
-  FLAME_LOG_INFO(storage, "finished the file work of {} keys after a crash",
+  FLAME_LOG_INFO(storage, "finished the file work of {} keys that was left undone",
                  keys.size() - pending_.size() + static_cast<size_t>(unsynced_));
   return SyncPendingLocked();
+}
+
+/// A write to the database failed earlier. Nothing of it may be taken for known but what
+/// the database says itself.
+Status FsStore::RecoverLocked() {
+  ARROW_RETURN_NOT_OK(WithOutcome(db_->Reopen(), Outcome::kNotApplied));
+  ARROW_RETURN_NOT_OK(WithOutcome(LoadSlots(), Outcome::kNotApplied));
+  ARROW_RETURN_NOT_OK(WithOutcome(RedoLocked(), Outcome::kNotApplied));
+  if (!std::exchange(outcome_unknown_, false)) return Status::OK();
+  // A commit that its caller took for lost may be there now; what was decided without it
+  // is void.
+  return WithOutcome(MakeError(ErrorCode::kUnavailable,
+                               "the database has recovered from a failed write; retry"),
+                     Outcome::kNotApplied);
 }
 
 /// Temporary files that no commit names: their writers never came to commit.

@@ -17,10 +17,6 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
-std::string_view View(const rocksdb::PinnableSlice& slice) {
-  return {slice.data(), slice.size()};
-}
-
 /// A key as the database holds it.
 Key KeyOf(std::string_view text) {
   auto key = Key::Parse(text);
@@ -40,19 +36,14 @@ Status CheckSum(const Payload& payload, std::optional<uint64_t> expected) {
 }  // namespace
 
 Result<std::optional<Row>> FsStore::Find(const Key& key) const {
-  rocksdb::PinnableSlice record;
-  ARROW_ASSIGN_OR_RAISE(bool found, db_->Get(Family::kRows, key.text(), &record));
-  if (!found) {
-    record.Reset();
-    ARROW_ASSIGN_OR_RAISE(
-        found, db_->Get(Family::kTombstones, SlotKey(key.slot(), key.text()), &record));
-    if (!found) {
-      // A commit may have brought the key back between the two look-ups.
-      ARROW_ASSIGN_OR_RAISE(found, db_->Get(Family::kRows, key.text(), &record));
-    }
-  }
-  if (!found) return std::nullopt;
-  auto row = DecodeRow(View(record));
+  std::string record;
+  ARROW_ASSIGN_OR_RAISE(
+      const int place,
+      db_->GetFirst({{Family::kRows, key.text()},
+                     {Family::kTombstones, SlotKey(key.slot(), key.text())}},
+                    &record));
+  if (place < 0) return std::nullopt;
+  auto row = DecodeRow(record);
   if (row.ok()) return *std::move(row);
   return Corrupt(fmt::format("{}: {}", key.text(), row.status().message()));
 }
@@ -75,7 +66,8 @@ Result<StoredObject> FsStore::Read(const Key& key, const Row& row) const {
   if (CodeOf(status) != ErrorCode::kCorrupt) return status;
   // What does not fit the caller's row may fit the row that has replaced it meanwhile.
   ARROW_ASSIGN_OR_RAISE(const auto newest, Find(key));
-  if (!newest || newest->deleted || newest->base_version != row.base_version) {
+  if (!newest || newest->deleted || newest->base_version != row.base_version ||
+      newest->base.type != row.base.type || newest->base.path != row.base.path) {
     return MakeError(ErrorCode::kStale, fmt::format("{} has been replaced", key.text()));
   }
   return Corrupt(fmt::format("{} v{}: {}", key.text(), row.version, status.message()));
@@ -88,6 +80,8 @@ Result<std::shared_ptr<const Payload>> FsStore::ReadBase(const Key& key,
       return ReadValue(key, row);
     case Location::Type::kFile:
       return ReadFile(row);
+    case Location::Type::kArena:
+      return Corrupt("its bytes were in shared memory only");
     default:
       return InvalidError(fmt::format("{}: its bytes are not in the store", key.text()));
   }
@@ -95,10 +89,10 @@ Result<std::shared_ptr<const Payload>> FsStore::ReadBase(const Key& key,
 
 Result<std::shared_ptr<const Payload>> FsStore::ReadValue(const Key& key,
                                                           const Row& row) const {
-  rocksdb::PinnableSlice record;
+  std::string record;
   ARROW_ASSIGN_OR_RAISE(const bool found, db_->Get(Family::kValues, key.text(), &record));
   if (!found) return Corrupt("its value is missing");
-  ARROW_ASSIGN_OR_RAISE(const auto value, DecodeValue(View(record)));
+  ARROW_ASSIGN_OR_RAISE(const auto value, DecodeValue(record));
   if (value.base_version != row.base_version)
     return Corrupt("its value is of another version");
   ARROW_ASSIGN_OR_RAISE(const auto bytes, CopyOf(value.stored));

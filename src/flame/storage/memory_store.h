@@ -12,7 +12,6 @@
 #include <utility>
 #include <vector>
 
-#include "flame/base/clock.h"
 #include "flame/base/mutex.h"
 #include "flame/storage/store.h"
 
@@ -24,7 +23,6 @@ struct MemoryStoreOptions {
   /// Keeps versions from being reused after a restart; empty = none, versions start again
   /// at 1. Best on a tmpfs that outlives the server. Its directory must exist.
   std::string runtime_file;
-  const Clock* clock = Clock::System();
 };
 
 class MemoryStore final : public Store {

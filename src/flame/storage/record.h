@@ -54,7 +54,7 @@ struct Location {
   Type type = Type::kInline;
   std::string path;      // kFile, kUnread: relative to the root.
   uint64_t file_id = 0;  // kFile: `.flame/tmp/<file_id>` until it is renamed to `path`.
-  int64_t stored_bytes = 0;  // kUnread: of the whole file.
+  int64_t stored_bytes = 0;  // Of the stored form; kUnread: of the whole file.
   bool foreign = false;  // kFile: another program's, perhaps compressed: decode in full.
   std::shared_ptr<const Payload> heap;  // kHeap. Never encoded.
 };

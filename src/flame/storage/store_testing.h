@@ -14,6 +14,7 @@
 #include <arrow/builder.h>
 #include <arrow/testing/gtest_util.h>
 
+#include "flame/base/error.h"
 #include "flame/object/payload.h"
 #include "flame/storage/store.h"
 
@@ -68,6 +69,9 @@ class Writer {
   arrow::Result<Row> Patch(const std::string& text,
                            std::shared_ptr<const Payload> payload) {
     ARROW_ASSIGN_OR_RAISE(Mutation mutation, Next(text));
+    if (!mutation.previous || mutation.previous->deleted) {
+      return MakeError(ErrorCode::kNotFound, "nothing to patch");
+    }
     const Row fresh = mutation.row;
     mutation.row = *mutation.previous;
     mutation.row.seq = fresh.seq;
@@ -82,6 +86,9 @@ class Writer {
 
   arrow::Result<Row> Delete(const std::string& text) {
     ARROW_ASSIGN_OR_RAISE(Mutation mutation, Next(text));
+    if (!mutation.previous || mutation.previous->deleted) {
+      return MakeError(ErrorCode::kNotFound, "nothing to delete");
+    }
     mutation.row.version -= 1;
     mutation.row.deleted = true;
     return Commit(std::move(mutation));

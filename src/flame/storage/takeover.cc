@@ -33,7 +33,7 @@ Row UnreadRow(const std::string& path, const FileInfo& info) {
 
 /// Once per directory. A crash on the way leaves rows that the next start writes again.
 Status FsStore::TakeOver() {
-  rocksdb::PinnableSlice record;
+  std::string record;
   ARROW_ASSIGN_OR_RAISE(const bool done, db_->Get(Family::kMeta, kTakenOverKey, &record));
   if (done) return Status::OK();
 
