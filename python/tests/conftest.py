@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import subprocess
 import time
@@ -13,11 +14,9 @@ from typing import Callable, Optional
 
 import pytest
 
-_BINARY = Path(
-    os.environ.get("FLAME_CACHE_BINARY")
-    or Path(__file__).parents[2] / "build" / "bin" / "flame-object-cache"
-)
-_STOCK_PYTHON = os.environ.get("FLAME_STOCK_PYTHON")
+_ROOT = Path(__file__).parents[2]
+_BINARY = Path(os.environ.get("FLAME_SERVER") or _ROOT / "build/bin/flame-object-cache").resolve()
+_STOCK_PYTHON = Path(os.environ.get("FLAME_STOCK_PYTHON") or _ROOT / ".venv/conformance/bin/python")
 
 
 @dataclass
@@ -36,16 +35,21 @@ StartServer = Callable[..., Server]
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
     """Start servers; all of them are stopped at the end of the session."""
     if not _BINARY.exists():
-        pytest.skip(f"no server at {_BINARY}: build it, or set FLAME_CACHE_BINARY")
+        pytest.skip(f"no server at {_BINARY}: build it, or set FLAME_SERVER")
     processes = []
 
-    def start(storage: Optional[Path] = None, port: Optional[int] = None) -> Server:
+    def start(
+        *arguments: str,
+        storage: Optional[Path] = None,
+        port: Optional[int] = None,
+        scheme: str = "grpc",
+    ) -> Server:
         port = port or _free_port()
-        endpoint = f"grpc://127.0.0.1:{port}"
+        endpoint = f"{scheme}://127.0.0.1:{port}"
         home = tmp_path_factory.mktemp("server")
         with open(home / "log", "wb") as log:
             process = subprocess.Popen(
-                [_BINARY, "--endpoint", endpoint, "--storage", str(storage or "none")],
+                [_BINARY, "--endpoint", endpoint, "--storage", str(storage or "none"), *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "FLAME_HOME": str(home), "HOME": str(home)},
@@ -84,21 +88,71 @@ def client(server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> Serve
     return server
 
 
-@pytest.fixture(scope="session")
-def stock() -> Callable[[str, bytes], bytes]:
-    """Run code in the interpreter that has flamepy 0.6: stdin in, stdout out."""
-    if not _STOCK_PYTHON:
-        pytest.skip("FLAME_STOCK_PYTHON names no interpreter with flamepy 0.6")
+class StockPython:
+    """An interpreter with flamepy 0.6 that runs pieces of code, one after the other."""
 
-    def run(code: str, data: bytes = b"") -> bytes:
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        done = subprocess.run(
-            [_STOCK_PYTHON, "-c", code], input=data, capture_output=True, env=environment
+    _LOOP = """
+import pickle, sys, traceback
+requests, replies = sys.stdin.buffer, sys.stdout.buffer
+while True:
+    try:
+        code, data = pickle.load(requests)
+    except EOFError:
+        break
+    names = {"data": data, "output": b""}
+    try:
+        exec(code, names)
+        reply = None, names["output"]
+    except BaseException:
+        reply = traceback.format_exc(), b""
+    pickle.dump(reply, replies)
+    replies.flush()
+"""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        self._process = subprocess.Popen(
+            [_STOCK_PYTHON, "-c", self._LOOP],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**inherited, **environment},
         )
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout
 
-    return run
+    def __call__(self, code: str, data: bytes = b"") -> bytes:
+        """Run `code` with `data`; what it leaves in `output`."""
+        pickle.dump((code, data), self._process.stdin)
+        self._process.stdin.flush()
+        error, output = pickle.load(self._process.stdout)
+        assert error is None, error
+        return output
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StockPython]:
+    """The stock client, without a server."""
+    yield from _stock(tmp_path_factory, {})
+
+
+@pytest.fixture(scope="session")
+def stock_online(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[StockPython]:
+    """The stock client, configured to use `server`."""
+    yield from _stock(tmp_path_factory, {"FLAME_CACHE_ENDPOINT": server.endpoint})
+
+
+def _stock(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+) -> Iterator[StockPython]:
+    if not _STOCK_PYTHON.exists():
+        pytest.skip(
+            f"no flamepy 0.6 at {_STOCK_PYTHON}: run tools/setup, or set FLAME_STOCK_PYTHON"
+        )
+    interpreter = StockPython({"HOME": str(tmp_path_factory.mktemp("stock")), **environment})
+    yield interpreter
+    interpreter.close()
 
 
 def _free_port() -> int:

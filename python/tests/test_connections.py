@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import flamepy
 import pytest
@@ -69,17 +72,19 @@ def test_a_server_that_does_not_answer_in_time(start_server, home, monkeypatch):
     monkeypatch.setenv("FLAME_CACHE_ENDPOINT", server.endpoint)
     ref = put_object("a/b", [1])
     os.kill(server.process.pid, signal.SIGSTOP)
+    os.waitpid(server.process.pid, os.WUNTRACED)
     try:
-        for call in (
-            lambda: get_object(ref, timeout=0.3),
-            lambda: flamepy.update_object(ref, [2], timeout=0.3),
-            lambda: flamepy.update_object(ref, bytes(1_000_000), timeout=0.3),
-            lambda: flamepy.stat_object(ref, timeout=0.3),
+        for call, outcome in (
+            (lambda: get_object(ref, timeout=0.3), None),
+            (lambda: flamepy.update_object(ref, [2], timeout=0.3), "unknown"),
+            (lambda: flamepy.update_object(ref, bytes(1_000_000), timeout=0.3), "unknown"),
+            (lambda: flamepy.stat_object(ref, timeout=0.3), None),
         ):
             start = time.monotonic()
             with pytest.raises(TimeoutError) as caught:
                 call()
             assert isinstance(caught.value, flamepy.Timeout)
+            assert caught.value.outcome == outcome
             assert time.monotonic() - start < 5
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
@@ -106,18 +111,80 @@ def test_op_ids_rise_and_differ_between_processes():
     assert os.read(reader, 16)[:8] != first[:8]
 
 
-def _child(ref, results):
-    results.put((get_object(ref), get_object(put_object("a/b", [2]))))
+@pytest.fixture
+def certificate(tmp_path):
+    """A self-signed certificate for this host, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    return certificate, key
 
 
-def test_a_forked_child_has_connections_of_its_own(client):
+def test_tls(start_server, home, monkeypatch, certificate):
+    chain, key = map(str, certificate)
+    try:
+        server = start_server("--tls-cert-file", chain, "--tls-key-file", key, scheme="grpcs")
+    except pytest.fail.Exception as failure:
+        if "TLS is not available" in str(failure):
+            pytest.skip("this build of the server has no TLS")
+        raise
+    monkeypatch.setenv("FLAME_CACHE_ENDPOINT", server.endpoint)
+    with pytest.raises(flamepy.Unavailable):
+        put_object("a/b", 1)
+    monkeypatch.setenv("FLAME_CA_FILE", chain)
     ref = put_object("a/b", [1])
+    assert ref.endpoint == server.endpoint.replace("grpcs", "grpc+tls")
     assert get_object(ref) == [1]
-    context = multiprocessing.get_context("fork")
-    results = context.SimpleQueue()
-    child = context.Process(target=_child, args=(ref, results))
-    child.start()
-    child.join(20)
-    assert child.exitcode == 0
-    assert results.get() == ([1], [2])
-    assert get_object(ref) == [1]
+    monkeypatch.setenv("FLAME_CA_FILE", "/nonexistent")
+    with pytest.raises(flamepy.InvalidConfig, match="/nonexistent"):
+        get_object(ref)
+
+
+def run(code: str) -> str:
+    """Run code in a process of its own: gRPC's state in this one depends on other tests."""
+    path = str(Path(flamepy.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", "import flamepy, os, sys, threading, time\n" + code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_forked_children_have_connections_of_their_own(client):
+    code = """
+ref = flamepy.put_object("a/b", [1])
+for _ in range(5):
+    assert flamepy.get_object(ref) == [1]
+    child = os.fork()
+    if child == 0:
+        flamepy.put_object("a/b", flamepy.get_object(ref))
+        os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run(code).split() == ["7"] * 5
+
+
+def test_a_child_forked_during_a_call_is_told_so(client):
+    code = """
+ref = flamepy.put_object("a/b", [1])
+feed = flamepy.watch_objects("a/b")
+threading.Thread(target=lambda: feed.read(wait=1), daemon=True).start()
+time.sleep(0.3)
+child = os.fork()
+if child == 0:
+    try:
+        flamepy.get_object(ref)
+    except flamepy.Unavailable as error:
+        os._exit(7 if "forked" in str(error) else 8)
+    os._exit(9)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+assert flamepy.get_object(ref) == [1]
+"""
+    assert run(code).split() == ["7"]

@@ -37,6 +37,12 @@ def test_objects_come_back(shared, obj):
     assert flamepy.update_object(ref, 2).version == ref.version + 1
 
 
+def test_a_column_with_several_dictionaries_goes_over_the_network(shared):
+    chunks = [pa.array([text]).dictionary_encode() for text in "ab"]
+    table = pa.table({"d": pa.chunked_array(chunks)})
+    assert flamepy.get_object(flamepy.put_object("app/local", table)).equals(table)
+
+
 def test_a_storage_url_means_its_path(shared, monkeypatch):
     monkeypatch.setenv("FLAME_CACHE_STORAGE", f"fs://{shared.storage}")
     ref = flamepy.put_object("app/local", 1)

@@ -116,12 +116,13 @@ def put_object(
 
     deadline = Deadline(timeout)
     data = _encode(obj)
-    connection = connect()
+    context = current_context()
+    connection = connect(context.cache_endpoint)
     if name is not None:
         key = str(ObjectKey(prefix.app_name, prefix.session_id, name))
         dialect = dialect_of(connection, deadline)
         return dialect.put(key, data, deadline, if_version=if_version)
-    directory = local.directory(current_context().cache.storage, data)
+    directory = local.directory(context.cache.storage, data)
     if directory is not None:
         return local.put(directory, prefix, data, connection, deadline)
     return dialect_of(connection, deadline).put(str(prefix), data, deadline, is_prefix=True)

@@ -129,7 +129,7 @@ client_cache_bytes=268435456)
         config_file: Optional[os.PathLike | str] = None,
         environ: Optional[Mapping[str, str]] = None,
     ) -> None:
-        path = Path(config_file) if config_file is not None else _default_file()
+        path = Path(_default_file() if config_file is None else config_file)
         env = os.environ if environ is None else environ
         section = _read_file(path)
         cluster = _mapping(section, "cluster")
@@ -248,12 +248,12 @@ def parse_size(size: Any) -> int:
     return int(number * 1024 ** (" kmgtp".index(unit) if unit else 0))
 
 
-def _default_file() -> Path:
-    return Path.home() / ".flame" / DEFAULT_FLAME_CONF
+def _default_file() -> str:
+    return os.path.join(os.path.expanduser("~"), ".flame", DEFAULT_FLAME_CONF)
 
 
 def _fingerprint() -> tuple:
-    path = str(_default_file())
+    path = _default_file()
     try:
         status = os.stat(path)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)

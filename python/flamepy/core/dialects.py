@@ -7,10 +7,7 @@ tickets and paths. `dialect_of` picks one per connection. Both are thread-safe.
 
 from __future__ import annotations
 
-import builtins
-import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Callable, Optional, Union
 
 import bson
@@ -18,45 +15,23 @@ import pyarrow as pa
 from bson.int64 import Int64
 from pyarrow import flight
 
-from flamepy.core import failures, native
-from flamepy.core.buffers import Pieces, assemble, chunks, size_of
+from flamepy.core import failures
+from flamepy.core.buffers import Pieces, size_of
 from flamepy.core.errors import DecodeError, InvalidArgument, NotFound, WrongKind
 from flamepy.core.native import NativeData
 from flamepy.core.object_cache import Entry, Payload
 from flamepy.core.payload import aligned
 from flamepy.core.refs import ObjectRef
+from flamepy.core.replies import Reply, read_rows
 from flamepy.core.transport import Connection, Deadline, next_op_id
+from flamepy.core.uploads import RowStream, put_stream, stream_of
 
-__all__ = ["Documents", "RowStream", "Stock", "dialect_of", "opaque_stream", "stream_of"]
+__all__ = ["Documents", "Stock", "dialect_of"]
+
+Sendable = Union[Pieces, NativeData, RowStream]
 
 _INLINE_MAX_BYTES = 256 << 10
 """Up to here one action is cheaper than a stream, though it copies."""
-
-_OPAQUE_SCHEMA = pa.schema([("version", pa.uint64()), ("data", pa.binary())])
-_NO_VERSION = pa.Array.from_buffers(pa.uint64(), 1, [None, pa.py_buffer(bytes(8))])
-
-
-@dataclass(frozen=True)
-class RowStream:
-    """What one do_put sends.
-
-    Attributes
-    ----------
-    schema : pa.Schema
-    count : int
-        Batches that follow. A server that knows it refuses a stream that was cut short.
-    open : callable
-        Starts the batches from the beginning; called again for a retry.
-    """
-
-    schema: pa.Schema
-    count: int
-    open: Callable[[], Iterable[pa.RecordBatch]]
-
-
-def opaque_stream(count: int, buffers: Callable[[], Iterable[pa.Buffer]]) -> RowStream:
-    """A stream of buffers of at most 1 GiB; the object is their concatenation."""
-    return RowStream(_OPAQUE_SCHEMA, count, lambda: map(_opaque_batch, buffers()))
 
 
 def dialect_of(connection: Connection, deadline: Deadline) -> Union[Documents, Stock]:
@@ -112,12 +87,12 @@ class Documents:
     def read_rows(self, key: str, deadline: Deadline) -> Iterator[pa.Buffer]:
         """The bytes of an opaque object, as they arrive."""
         ticket = bson.encode({"key": key, "known": Int64(0)})
-        return _read_rows(self._connection, key, ticket, deadline)
+        return read_rows(self._connection, key, ticket, deadline)
 
     def put(
         self,
         key: str,
-        payload: Union[Pieces, NativeData, RowStream],
+        payload: Sendable,
         deadline: Deadline,
         *,
         if_version: Optional[int] = None,
@@ -148,16 +123,17 @@ class Documents:
             (reply,) = self._connection.action("flame.delete", request, deadline, operation)
             return int(reply["deleted"])
 
-        return self._connection.retrying(call)
+        with failures.writing():
+            return self._connection.retrying(call)
 
     def stat(self, key: str, deadline: Deadline) -> Optional[dict[str, Any]]:
         """What the server knows about `key` beside its bytes; None if it is absent."""
         (reply,) = self._read("flame.stat", {"key": key}, deadline, f"stat {key}")
         return reply if reply["found"] else None
 
-    def list(
+    def list_page(
         self, prefix: str, after: str, limit: int, deadline: Deadline
-    ) -> tuple[builtins.list[dict[str, Any]], bool]:
+    ) -> tuple[list[dict[str, Any]], bool]:
         """A page of stat documents in key order, and whether it was the last one."""
         request = {"prefix": prefix, "after": after, "limit": Int64(limit)}
         *found, end = self._read("flame.list", request, deadline, f"list {prefix}")
@@ -165,7 +141,7 @@ class Documents:
 
     def feed(
         self, prefix: str, cursor: Optional[bytes], limit: int, wait_ms: int, deadline: Deadline
-    ) -> tuple[builtins.list[dict[str, Any]], bytes]:
+    ) -> tuple[list[dict[str, Any]], bytes]:
         """Events since `cursor`, and the cursor for the next call."""
         request: dict[str, Any] = {
             "prefix": prefix,
@@ -184,7 +160,7 @@ class Documents:
 
     def _read(
         self, action: str, request: dict, deadline: Deadline, operation: str
-    ) -> builtins.list[dict[str, Any]]:
+    ) -> list[dict[str, Any]]:
         connection = self._connection
         return connection.retrying(
             lambda _: connection.action(action, request, deadline, operation)
@@ -194,7 +170,7 @@ class Documents:
         version = known.version if known else 0
         ticket = bson.encode({"key": key, "known": Int64(version)})
         reply = self._connection.retrying(
-            lambda _: _Reply.read(self._connection, ticket, deadline, f"get {key}")
+            lambda _: Reply.read(self._connection, ticket, deadline, f"get {key}")
         )
         if reply.kind == "not-modified" and known is not None:
             return known
@@ -208,7 +184,7 @@ class Documents:
         known: Optional[Entry],
         base_version: int,
         version: int,
-        patches: builtins.list[Payload],
+        patches: list[Payload],
         deadline: Deadline,
     ) -> Entry:
         """Apply patches to the entry that they were asked for, if they really fit it."""
@@ -222,7 +198,7 @@ class Documents:
         self,
         op: str,
         key: str,
-        payload: Union[Pieces, NativeData, RowStream],
+        payload: Sendable,
         deadline: Deadline,
         if_version: Optional[int],
         *,
@@ -243,11 +219,12 @@ class Documents:
                 if "error" in reply:
                     raise failures.from_document(reply["error"], operation)
                 return ObjectRef.from_document(reply)
-            request["batches"] = Int64(stream.count)
+            request["batches"] = Int64(stream.count)  # Fewer mean that this process failed.
             descriptor = flight.FlightDescriptor.for_command(bson.encode(request))
-            return _put_stream(self._connection, descriptor, stream, deadline, operation)
+            return put_stream(self._connection, descriptor, stream, deadline, operation)
 
-        return self._connection.retrying(call, may_repeat=repeatable)
+        with failures.writing():
+            return self._connection.retrying(call, may_repeat=repeatable)
 
 
 class Stock:
@@ -260,7 +237,7 @@ class Stock:
         """As `Documents.fetch`."""
         ticket = f"{key}:{known.version if known else 0}".encode()
         reply = self._connection.retrying(
-            lambda _: _Reply.read(self._connection, ticket, deadline, f"get {key}")
+            lambda _: Reply.read(self._connection, ticket, deadline, f"get {key}")
         )
         if reply.kind == "full":
             return reply.entry()
@@ -274,12 +251,12 @@ class Stock:
 
     def read_rows(self, key: str, deadline: Deadline) -> Iterator[pa.Buffer]:
         """As `Documents.read_rows`."""
-        return _read_rows(self._connection, key, f"{key}:0".encode(), deadline)
+        return read_rows(self._connection, key, f"{key}:0".encode(), deadline)
 
     def put(
         self,
         key: str,
-        payload: Union[Pieces, NativeData, RowStream],
+        payload: Sendable,
         deadline: Deadline,
         *,
         if_version: Optional[int] = None,
@@ -309,9 +286,11 @@ class Stock:
         """Delete; -1 because this server does not count."""
         self._refuse(if_version)
         connection = self._connection
-        connection.retrying(
-            lambda _: connection.raw_action("DELETE", prefix.encode(), deadline, f"delete {prefix}")
-        )
+        operation = f"delete {prefix}"
+        with failures.writing():
+            connection.retrying(
+                lambda _: connection.raw_action("DELETE", prefix.encode(), deadline, operation)
+            )
         return -1
 
     def version_of(self, key: str, deadline: Deadline) -> Optional[int]:
@@ -325,7 +304,7 @@ class Stock:
         """Not offered by this server."""
         raise self._missing("stat_object")
 
-    def list(self, *_: Any) -> Any:
+    def list_page(self, *_: Any) -> Any:
         """Not offered by this server."""
         raise self._missing("list_objects")
 
@@ -336,16 +315,17 @@ class Stock:
     def _send(
         self,
         descriptor: flight.FlightDescriptor,
-        payload: Union[Pieces, NativeData, RowStream],
+        payload: Sendable,
         deadline: Deadline,
         operation: str,
     ) -> ObjectRef:
         connection = self._connection
         stream = stream_of(payload)
-        return connection.retrying(
-            lambda _: _put_stream(connection, descriptor, stream, deadline, operation),
-            may_repeat=False,
-        )
+        with failures.writing():
+            return connection.retrying(
+                lambda _: put_stream(connection, descriptor, stream, deadline, operation),
+                may_repeat=False,
+            )
 
     def _refuse(self, if_version: Optional[int]) -> None:
         if if_version is not None:
@@ -361,110 +341,7 @@ class Stock:
 _ABSENT = "{} is not on {}: never put, deleted, or evicted; put it again"
 
 
-@dataclass
-class _Reply:
-    """A do_get reply, collected."""
-
-    kind: str
-    native: bool
-    version: int
-    base_version: int
-    schema: pa.Schema
-    base: list[Any]
-    patches: list[Any]
-    first_version: int = 0
-
-    def entry(self) -> Entry:
-        """The whole object."""
-        base: Payload
-        if self.native:
-            base = NativeData(self.schema, tuple(self.base))
-        else:
-            base = aligned(self.base[0]) if len(self.base) == 1 else assemble(self.base)
-        return Entry(self.version, self.base_version, base, tuple(self.patches))
-
-    @classmethod
-    def read(
-        cls, connection: Connection, ticket: bytes, deadline: Deadline, operation: str
-    ) -> _Reply:
-        """Read a reply of either dialect to its end."""
-        schema, batches = connection.read(ticket, deadline, operation)
-        metadata = schema.metadata or {}
-        if metadata.get(native.FORMAT_KEY) == native.FORMAT_ARROW:
-            return cls._read_native(schema, batches)
-        reply = cls("", False, 0, 0, schema, [], [])
-        for version, kind, data in _rows(batches):
-            reply.version = version
-            reply.first_version = reply.first_version or version
-            if kind == "base":
-                reply.base_version = version
-                reply.base.append(data)
-            else:
-                reply.patches.append(aligned(data))
-        inferred = "full" if reply.base else "patches" if reply.patches else "not-modified"
-        reply.kind = _text(metadata, b"flame.cache.reply", inferred)
-        if inferred == "not-modified" and reply.kind == "full":
-            reply.base.append(b"")
-        reply.version = _number(metadata, native.VERSION_KEY, reply.version)
-        reply.base_version = _number(metadata, b"flame.cache.base_version", reply.base_version)
-        return reply
-
-    @classmethod
-    def _read_native(cls, schema: pa.Schema, batches: Iterable[tuple[Any, Any]]) -> _Reply:
-        metadata = schema.metadata
-        version = _number(metadata, native.VERSION_KEY, 0)
-        base_version = _number(metadata, b"flame.cache.base_version", version)
-        base: list[pa.RecordBatch] = []
-        appended: dict[int, list[pa.RecordBatch]] = {}
-        for batch, brought_by in batches:
-            number = int.from_bytes(brought_by or b"", "little") or base_version
-            (base if number == base_version else appended.setdefault(number, [])).append(batch)
-        patches = [NativeData(schema, tuple(appended[number])) for number in sorted(appended)]
-        kind = _text(metadata, b"flame.cache.reply", "full")
-        return cls(kind, True, version, base_version, schema, base, patches)
-
-
-def _read_rows(
-    connection: Connection, key: str, ticket: bytes, deadline: Deadline
-) -> Iterator[pa.Buffer]:
-    schema, batches = connection.read(ticket, deadline, f"get {key}")
-    if (schema.metadata or {}).get(native.FORMAT_KEY) == native.FORMAT_ARROW:
-        raise WrongKind(f"{key} is a table, not a file; read it with get_object")
-    for _, kind, data in _rows(batches):
-        if kind != "base":
-            raise WrongKind(f"{key} has patches, so it is no file; read it with get_object")
-        yield data
-
-
-def _rows(batches: Iterable[tuple[pa.RecordBatch, Any]]) -> Iterator[tuple[int, str, pa.Buffer]]:
-    """Version, kind and data of each row of an opaque reply; the data is not copied."""
-    for batch, _ in batches:
-        columns = [batch.column(name) for name in ("version", "kind", "data")]
-        versions, kinds = (column.to_pylist() for column in columns[:2])
-        yield from zip(versions, kinds, _binary_values(columns[2]))
-
-
-def _binary_values(column: pa.Array) -> Iterator[pa.Buffer]:
-    _, offsets, values = column.buffers()
-    width, code = (8, "q") if pa.types.is_large_binary(column.type) else (4, "i")
-    first = column.offset * width
-    ends = struct.unpack_from(f"<{len(column) + 1}{code}", offsets, first) if len(column) else ()
-    for start, end in zip(ends, ends[1:]):
-        yield values.slice(start, end - start) if end > start else pa.py_buffer(b"")
-
-
-def _put_stream(
-    connection: Connection,
-    descriptor: flight.FlightDescriptor,
-    stream: RowStream,
-    deadline: Deadline,
-    operation: str,
-) -> ObjectRef:
-    answer = connection.write(descriptor, stream.schema, stream.open(), deadline, operation)
-    return ObjectRef.decode(answer)
-
-
-def _inline(payload: Union[Pieces, NativeData, RowStream]) -> Optional[dict[str, Any]]:
+def _inline(payload: Sendable) -> Optional[dict[str, Any]]:
     """The fields of a `flame.put` item for a payload that is small enough."""
     if isinstance(payload, RowStream):
         return None
@@ -477,31 +354,5 @@ def _inline(payload: Union[Pieces, NativeData, RowStream]) -> Optional[dict[str,
     return {"kind": "opaque", "data": b"".join(payload)}
 
 
-def stream_of(payload: Union[Pieces, NativeData, RowStream]) -> RowStream:
-    if isinstance(payload, RowStream):
-        return payload
-    if isinstance(payload, NativeData):
-        batches = payload.batches
-        return RowStream(payload.schema, len(batches), lambda: batches)
-    buffers = list(chunks(payload)) or [pa.py_buffer(b"")]
-    return opaque_stream(len(buffers), lambda: buffers)
-
-
-def _opaque_batch(data: pa.Buffer) -> pa.RecordBatch:
-    offsets = pa.py_buffer(struct.pack("<2i", 0, data.size))
-    column = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, data])
-    return pa.RecordBatch.from_arrays([_NO_VERSION, column], schema=_OPAQUE_SCHEMA)
-
-
 def _condition(if_version: Optional[int]) -> dict[str, Any]:
     return {} if if_version is None else {"if_version": Int64(if_version)}
-
-
-def _text(metadata: dict[bytes, bytes], key: bytes, default: str) -> str:
-    value = metadata.get(key)
-    return default if value is None else value.decode()
-
-
-def _number(metadata: dict[bytes, bytes], key: bytes, default: int) -> int:
-    value = metadata.get(key, b"")
-    return int(value) if value.isdigit() else default

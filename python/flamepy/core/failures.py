@@ -16,7 +16,7 @@ from pyarrow import flight
 from flamepy.core import errors
 from flamepy.core.errors import FlameError
 
-__all__ = ["connection_lost", "from_document", "translate", "translated"]
+__all__ = ["connection_lost", "from_document", "translate", "translated", "writing"]
 
 _BY_CODE: dict[str, type[FlameError]] = {
     "invalid": errors.InvalidArgument,
@@ -102,6 +102,16 @@ def translated(operation: str) -> Iterator[None]:
         raise
     except (pa.ArrowException, OSError) as error:
         raise translate(error, operation) from error
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Mark errors inside with ``outcome="unknown"`` where the server did not tell."""
+    try:
+        yield
+    except (errors.Timeout, errors.Unavailable, errors.Cancelled, errors.InternalError) as error:
+        error.outcome = error.outcome or "unknown"
+        raise
 
 
 def connection_lost(error: BaseException) -> bool:

@@ -10,11 +10,12 @@ from typing import Optional
 
 import pyarrow as pa
 
-from flamepy.core.dialects import dialect_of, opaque_stream
+from flamepy.core.dialects import dialect_of
 from flamepy.core.errors import InvalidKey
 from flamepy.core.keys import ObjectKey
 from flamepy.core.refs import ObjectRef
 from flamepy.core.transport import Deadline, connect
+from flamepy.core.uploads import opaque_stream
 
 __all__ = ["download_object", "upload_object"]
 

@@ -199,7 +199,7 @@ def list_objects(key_prefix: str = "", *, timeout: Optional[float] = None) -> It
         while not end:
             deadline = Deadline(timeout)
             dialect = dialect_of(connection, deadline)
-            documents, end = dialect.list(prefix, after, _PAGE, deadline)
+            documents, end = dialect.list_page(prefix, after, _PAGE, deadline)
             for document in documents:
                 after = document["key"]
                 if wanted(after):

@@ -16,26 +16,25 @@ from typing import Optional, Union
 import pyarrow as pa
 
 from flamepy.core.buffers import Pieces, size_of
-from flamepy.core.dialects import dialect_of, stream_of
+from flamepy.core.dialects import dialect_of
 from flamepy.core.errors import InvalidConfig
 from flamepy.core.keys import ObjectKey
 from flamepy.core.native import NativeData
 from flamepy.core.refs import ObjectRef
 from flamepy.core.transport import Connection, Deadline
+from flamepy.core.uploads import RowStream, opaque_stream, stream_of
 
 __all__ = ["directory", "put"]
 
 MAX_BYTES = 1 << 30
-"""A larger object goes through the server: its file would have more than one row."""
+"""Opaque objects above this go over the network."""
 
 logger = logging.getLogger(__name__)
 
 
 def directory(storage: Optional[str], payload: Union[Pieces, NativeData]) -> Optional[Path]:
     """The directory to put `payload` into, or None if it goes over the network."""
-    if not storage:
-        return None
-    if not isinstance(payload, NativeData) and sum(map(size_of, payload)) > MAX_BYTES:
+    if not storage or not _fits_a_file(payload):
         return None
     path = Path(storage)
     try:
@@ -78,12 +77,30 @@ def put(
     return ObjectRef(endpoint, str(key), max(version, 1))
 
 
+def _fits_a_file(payload: Union[Pieces, NativeData]) -> bool:
+    """A file has one row of opaque data, or one dictionary for all batches of a column."""
+    if not isinstance(payload, NativeData):
+        return sum(map(size_of, payload)) <= MAX_BYTES
+    return len(payload.batches) < 2 or not any(
+        _has_dictionary(field.type) for field in payload.schema
+    )
+
+
+def _has_dictionary(type_: pa.DataType) -> bool:
+    return pa.types.is_dictionary(type_) or any(
+        _has_dictionary(type_.field(i).type) for i in range(type_.num_fields)
+    )
+
+
+def _one_row(payload: Pieces) -> RowStream:
+    data = pa.py_buffer(b"".join(payload))
+    return opaque_stream(1, lambda: [data])
+
+
 def _write(path: Path, payload: Union[Pieces, NativeData]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{uuid.uuid4()}.part")
-    if not isinstance(payload, NativeData):
-        payload = [b"".join(payload)]  # The file of an opaque object has one row.
-    stream = stream_of(payload)
+    stream = stream_of(payload) if isinstance(payload, NativeData) else _one_row(payload)
     try:
         with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, stream.schema) as writer:
             for batch in stream.open():

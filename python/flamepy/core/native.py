@@ -51,7 +51,7 @@ class NativeData:
     @property
     def nbytes(self) -> int:
         """Bytes of the batches' data."""
-        return sum(batch.nbytes for batch in self.batches)
+        return sum(map(_nbytes, self.batches))
 
 
 def classify(obj: Any) -> Optional[NativeData]:
@@ -157,8 +157,6 @@ def _from_conversion(convert: Any, kind: bytes) -> Optional[NativeData]:
 
 
 def _from_table(table: pa.Table, kind: bytes) -> NativeData:
-    if any(pa.types.is_dictionary(field.type) for field in table.schema):
-        table = table.unify_dictionaries()  # Files and some servers hold one per column.
     return _native(table.schema, table.to_batches(), kind)
 
 
@@ -171,11 +169,18 @@ def _native(schema: pa.Schema, batches: Iterable[pa.RecordBatch], kind: bytes) -
 
 def _split(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
     """Cut a batch that no Flight message can carry."""
-    count = min(-(-batch.nbytes // MAX_CHUNK_BYTES), batch.num_rows)
+    count = min(-(-_nbytes(batch) // MAX_CHUNK_BYTES), batch.num_rows)
     if count <= 1:
         return [batch]
     rows = -(-batch.num_rows // count)
     return [batch.slice(start, rows) for start in range(0, batch.num_rows, rows)]
+
+
+def _nbytes(batch: pa.RecordBatch) -> int:
+    try:
+        return batch.nbytes
+    except TypeError:  # Older pyarrow cannot tell which part of a view's data is meant.
+        return batch.get_total_buffer_size()
 
 
 def _without_reserved(schema: pa.Schema) -> pa.Schema:

@@ -28,6 +28,8 @@ _GRPC_OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),  # A new client tries at once, whatever failed before.
 ]
 
+_GRPC_STOP_SECONDS = 1.0  # It takes about one millisecond, unless another thread is in a call.
+
 
 class Deadline:
     """A moment by which a call, retries included, must have ended."""
@@ -201,30 +203,57 @@ _pool_lock = threading.Lock()
 _clients: weakref.WeakSet = weakref.WeakSet()  # All that are alive, pooled or within a call.
 _origin = b""
 _counter = itertools.count(1)
-_forked_during_call = False
+_forked_in_use = False
 
 
 def _before_fork() -> None:
-    """Close all connections: gRPC in a child works only if it was idle in the parent."""
+    """Close all connections: gRPC works in a child only if it had stopped in the parent."""
+    global _forked_in_use
+    _forked_in_use = len(_clients) > 0
+    if not _forked_in_use:
+        return
     for connection in list(_pool.values()):
         connection._drop()
+    end = time.monotonic() + _GRPC_STOP_SECONDS
+    while _forked_in_use and not _clients and time.monotonic() < end:
+        _forked_in_use = _grpc_threads()
+        time.sleep(0.001)
+
+
+def _grpc_threads() -> bool:
+    """Whether gRPC's threads, which end soon after its last channel, are still there."""
+    try:
+        for task in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{task}/comm") as name:
+                if name.read().startswith(("event_engine", "grpc")):
+                    return True
+    except FileNotFoundError:
+        return os.path.isdir("/proc/self/task")  # A thread ended meanwhile: look again.
+    return False
+
+
+def _after_fork_in_parent() -> None:
+    """The parent's gRPC was not harmed."""
+    global _forked_in_use
+    _forked_in_use = False
 
 
 def _start_process() -> None:
     """Draw an origin, and forget what belongs to a parent."""
-    global _origin, _counter, _pool, _plain, _pool_lock, _forked_during_call
-    _forked_during_call = len(_clients) > 0
+    global _origin, _counter, _pool, _plain, _pool_lock
     _pool, _plain, _pool_lock = {}, {}, threading.Lock()
     _origin, _counter = os.urandom(8), itertools.count(1)
 
 
 _start_process()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_start_process)
+    os.register_at_fork(
+        before=_before_fork, after_in_child=_start_process, after_in_parent=_after_fork_in_parent
+    )
 
 
 def _make_client(endpoint: str, ca_file: Optional[str]) -> flight.FlightClient:
-    if _forked_during_call:
+    if _forked_in_use:
         raise Unavailable(
             f"connect to {endpoint}: this process was forked while another thread was within a "
             "call, which gRPC does not survive; use the multiprocessing start method spawn"

@@ -130,6 +130,16 @@ TEST_F(ServiceTest, A12_APayloadWithoutADataColumnIsInvalid) {
   EXPECT_THAT(put.status().message(), ::testing::HasSubstr("'data'"));
 }
 
+TEST_F(ServiceTest, AnUploadWithFewerBatchesThanPromisedIsRefused) {
+  for (const int64_t promised : {1, 3}) {
+    const std::string command =
+        BsonWriter().Add("op", "put").Add("key", "a/s/o").Add("batches", promised).Finish();
+    const auto put = Put(FlightDescriptor::Command(command), Row("abc"), 2);
+    EXPECT_TRUE(put.status().IsInvalid()) << put.status();
+  }
+  EXPECT_FALSE(Get("a/s/o").ok());
+}
+
 TEST_F(ServiceTest, UploadsOverTheBudgetAreRefusedAndGiveTheirMemoryBack) {
   const auto put = Put(FlightDescriptor::Path({"a/s/o"}), Row(std::string(300 << 20, 'x')));
   EXPECT_FALSE(put.ok());

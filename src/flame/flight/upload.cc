@@ -22,7 +22,7 @@ Result<PutRequest> ParseDocument(std::string_view bytes) {
   ARROW_ASSIGN_OR_RAISE(const std::string op, document.RequireString("op"));
   ARROW_ASSIGN_OR_RAISE(const std::string key, document.RequireString("key"));
   ARROW_ASSIGN_OR_RAISE(PutTarget target, PutTarget::Parse(key));
-  PutRequest request{PutRequest::Op::kPut, std::move(target), {}, {}, false};
+  PutRequest request{.target = std::move(target)};
   if (op == "patch") {
     request.op = PutRequest::Op::kPatch;
   } else if (op == "append") {
@@ -43,6 +43,7 @@ Result<PutRequest> ParseDocument(std::string_view bytes) {
   if (request.retry && !request.op_id) {
     return InvalidError("field 'retry' needs an 'op_id'");
   }
+  ARROW_ASSIGN_OR_RAISE(request.batches, document.Int("batches"));
   return request;
 }
 
@@ -110,14 +111,14 @@ Result<PutRequest> PutRequest::Parse(const FlightDescriptor& descriptor) {
     std::string text = descriptor.path[0];
     for (size_t i = 1; i < descriptor.path.size(); ++i) text += "/" + descriptor.path[i];
     ARROW_ASSIGN_OR_RAISE(PutTarget target, PutTarget::Parse(text));
-    return PutRequest{Op::kPut, std::move(target), {}, {}, false};
+    return PutRequest{.target = std::move(target)};
   }
   if (descriptor.type == FlightDescriptor::CMD) {
     const std::string_view command = descriptor.cmd;
     if (BsonReader::LooksLikeOne(command)) return ParseDocument(command);
     if (command.starts_with(kPatchCommand)) {
       ARROW_ASSIGN_OR_RAISE(Key key, Key::Parse(command.substr(kPatchCommand.size())));
-      return PutRequest{Op::kPatch, {std::move(key), false}, {}, {}, false};
+      return PutRequest{.op = Op::kPatch, .target = {std::move(key), false}};
     }
   }
   return InvalidError(
@@ -143,16 +144,19 @@ Result<std::shared_ptr<const Payload>> ReadUpload(const PutRequest& request,
 
   Chunks chunks;
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
+  int64_t count = 0;
   while (true) {
     auto next = reader->Next();
-    if (!next.ok()) {
-      if (cancelled && cancelled()) {
-        return MakeError(ErrorCode::kCancelled, "the client went away during the upload");
-      }
-      return Malformed(next.status());
+    const bool end = next.ok() && next->data == nullptr && next->app_metadata == nullptr;
+    // A client that dies, and a call that is aborted, look like the end of the stream.
+    if ((end || !next.ok()) && cancelled && cancelled()) {
+      return WithOutcome(MakeError(ErrorCode::kCancelled, "the client went away during the upload"),
+                         Outcome::kNotApplied);
     }
-    if (next->data == nullptr && next->app_metadata == nullptr) break;
+    ARROW_RETURN_NOT_OK(Malformed(next.status()));
+    if (end) break;
     if (next->data == nullptr) continue;
+    ++count;
     const auto& batch = next->data;
     ARROW_ASSIGN_OR_RAISE(auto lease,
                           budget->Acquire(BytesOf(*batch), kMemoryPatience, cancelled));
@@ -169,6 +173,13 @@ Result<std::shared_ptr<const Payload>> ReadUpload(const PutRequest& request,
     } else {
       AppendValues(static_cast<const arrow::LargeBinaryArray&>(*column), &chunks);
     }
+  }
+  // A client that gives up in good order half-closes the call as if it were done: only the promised number tells.
+  if (request.batches && *request.batches != count) {
+    return WithOutcome(
+        InvalidError(fmt::format("the upload broke off: {} of {} batches came; send it again", count,
+                                 *request.batches)),
+        Outcome::kNotApplied);
   }
   if (!native) return Payload::Opaque(std::move(chunks));
   return EncodeNative(StripReserved(schema), batches);

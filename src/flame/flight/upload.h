@@ -22,6 +22,7 @@ struct PutRequest {
   std::optional<Version> if_version;
   std::optional<OpId> op_id;
   bool retry = false;
+  std::optional<int64_t> batches;  // So many record batches follow; another number is a broken upload.
 
   /// kInvalid, saying what a descriptor must be.
   static arrow::Result<PutRequest> Parse(const arrow::flight::FlightDescriptor& descriptor);
