@@ -3,6 +3,12 @@
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
+if(NOT ARROW_WHEEL AND SKBUILD)
+  # pip builds with a pyarrow of its own.
+  find_package(Python REQUIRED COMPONENTS Interpreter)
+  execute_process(COMMAND ${Python_EXECUTABLE} -c "import os, pyarrow; print(os.path.dirname(pyarrow.__file__), end='')"
+    OUTPUT_VARIABLE ARROW_WHEEL COMMAND_ERROR_IS_FATAL ANY)
+endif()
 if(NOT ARROW_WHEEL)
   file(GLOB ARROW_WHEEL ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/pyarrow)
 endif()
