@@ -1,5 +1,6 @@
-// The control of the benchmark: a FlightServerBase that stores nothing. It answers the stock client's calls with the
-// least work that Arrow Flight allows: a put is read to its end and acknowledged, a get is one prepared batch.
+// The control of the benchmark: a FlightServerBase that stores nothing. It answers the
+// stock client's calls with the least work that Arrow Flight allows: a put is read to its
+// end and acknowledged, a get is one prepared batch.
 //
 //   bare_flight_server PORT SMALL_FILE LARGE_FILE
 #include <csignal>
@@ -43,7 +44,8 @@ class BareServer final : public flight::FlightServerBase {
   BareServer(std::string endpoint, const char* small, const char* large)
       : endpoint_(std::move(endpoint)), small_(ReplyOf(small)), large_(ReplyOf(large)) {}
 
-  Status DoPut(const flight::ServerCallContext&, std::unique_ptr<flight::FlightMessageReader> reader,
+  Status DoPut(const flight::ServerCallContext&,
+               std::unique_ptr<flight::FlightMessageReader> reader,
                std::unique_ptr<flight::FlightMetadataWriter> writer) override {
     while (true) {
       ARROW_ASSIGN_OR_RAISE(const auto chunk, reader->Next());
@@ -54,13 +56,16 @@ class BareServer final : public flight::FlightServerBase {
         *arrow::Buffer::FromString(flame::ObjectRef{endpoint_, key, 1}.Encode()));
   }
 
-  /// Ticket `.../large/...:0`, anything else is the small object; version 1 in hand = not modified.
+  /// Ticket `.../large/...:0`, anything else is the small object; version 1 in hand = not
+  /// modified.
   Status DoGet(const flight::ServerCallContext&, const flight::Ticket& ticket,
                std::unique_ptr<flight::FlightDataStream>* stream) override {
-    const auto& reply = ticket.ticket.find("/large/") != std::string::npos ? large_ : small_;
+    const auto& reply =
+        ticket.ticket.find("/large/") != std::string::npos ? large_ : small_;
     arrow::RecordBatchVector batches;
     if (!ticket.ticket.ends_with(":1")) batches.push_back(reply);
-    ARROW_ASSIGN_OR_RAISE(auto reader, arrow::RecordBatchReader::Make(batches, reply->schema()));
+    ARROW_ASSIGN_OR_RAISE(auto reader,
+                          arrow::RecordBatchReader::Make(batches, reply->schema()));
     *stream = std::make_unique<flight::RecordBatchStream>(std::move(reader));
     return Status::OK();
   }
@@ -80,7 +85,8 @@ class BareServer final : public flight::FlightServerBase {
 
 Status Run(int port, const char* small, const char* large) {
   BareServer server("grpc://127.0.0.1:" + std::to_string(port), small, large);
-  ARROW_ASSIGN_OR_RAISE(const auto location, flight::Location::ForGrpcTcp("127.0.0.1", port));
+  ARROW_ASSIGN_OR_RAISE(const auto location,
+                        flight::Location::ForGrpcTcp("127.0.0.1", port));
   ARROW_RETURN_NOT_OK(server.Init(flight::FlightServerOptions(location)));
   ARROW_RETURN_NOT_OK(server.SetShutdownOnSignals({SIGTERM}));
   std::puts("ready");

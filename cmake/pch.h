@@ -1,5 +1,5 @@
-// Precompiled: the headers that nearly every translation unit includes. A convenience of the build only; each file
-// includes what it uses.
+// Precompiled: the headers that nearly every translation unit includes. A convenience of
+// the build only; each file includes what it uses.
 #pragma once
 
 #include <algorithm>

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import random
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -18,11 +21,14 @@ from harness.flight import Flight
 from harness.server import BINARY, Server
 
 ServerFactory = Callable[..., Server]
+MakeServers = Callable[[], AbstractContextManager[ServerFactory]]
 _servers: list[Server] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "nightly: too long for CI; needs FLAME_NIGHTLY=1, see NIGHTLY.md")
+    config.addinivalue_line(
+        "markers", "nightly: too long for CI; needs FLAME_NIGHTLY=1; see NIGHTLY.md"
+    )
     config.addinivalue_line("markers", "slow: more than a few seconds; not run under sanitizers")
 
 
@@ -42,16 +48,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     report = outcome.get_result()
     if report.failed:
         for server in _servers:
-            report.sections.append((f"server {server.home.name}", server.log()[-6000:]))
+            report.sections.append((f"server {server.home.name}", server.log()[-3000:]))
 
 
 @pytest.fixture(scope="session")
-def make_servers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Iterator[ServerFactory]]:
-    """A generator of factories, each of which ends the servers that it made."""
+def make_servers(tmp_path_factory: pytest.TempPathFactory) -> MakeServers:
+    """`with make_servers() as factory:` ends the servers that the factory made, come what may."""
     assert BINARY.exists(), f"no server at {BINARY}: run `make build`, or set FLAME_SERVER"
     number = itertools.count()
 
-    def factories() -> Iterator[ServerFactory]:
+    @contextlib.contextmanager
+    def servers() -> Iterator[ServerFactory]:
         mine: list[Server] = []
 
         def factory(
@@ -70,28 +77,32 @@ def make_servers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Itera
             _servers.append(server)
             return server.start() if start else server
 
-        yield factory
-        for server in mine:
-            server.end()
-            _servers.remove(server)
+        try:
+            yield factory
+        finally:
+            for server in mine:
+                server.end()
+                _servers.remove(server)
 
-    return factories
+    return servers
 
 
 @pytest.fixture
-def server_factory(make_servers: Callable[[], Iterator[ServerFactory]]) -> Iterator[ServerFactory]:
-    """Start servers: `server_factory(storage="none" | "fs" | "fs:///path", config=, args=, env=)`."""
-    yield from make_servers()
+def server_factory(make_servers: MakeServers) -> Iterator[ServerFactory]:
+    """Start servers: `server_factory("none" | "fs" | "fs:///path", config=, args=, env=)`."""
+    with make_servers() as factory:
+        yield factory
 
 
 @pytest.fixture(scope="session")
-def _session_servers(make_servers: Callable[[], Iterator[ServerFactory]]) -> Iterator[ServerFactory]:
-    yield from make_servers()
+def _session_servers(make_servers: MakeServers) -> Iterator[ServerFactory]:
+    with make_servers() as factory:
+        yield factory
 
 
 @pytest.fixture(scope="session")
 def memory_server(_session_servers: ServerFactory) -> Iterator[Server]:
-    """A server without storage, for all tests that share well: every test uses its own application."""
+    """A server without storage for tests that share well: each uses its own application."""
     server = _session_servers("none")
     yield server
     server.stop()
@@ -119,6 +130,14 @@ def app(request: pytest.FixtureRequest) -> str:
 
 
 _serial = [0]
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Random numbers; FLAME_SEED=... repeats those of a failure, which shows its seed."""
+    seed = int(os.environ.get("FLAME_SEED") or random.randrange(2**32))
+    print(f"FLAME_SEED={seed}")
+    return random.Random(seed)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-
 from harness.flight import native
 
 NOW = datetime.datetime(2024, 2, 29, 12, 30, 1, 5)
@@ -53,7 +52,9 @@ ARRAYS = {
     "fixed_size_list": pa.array([[1, 2], None], pa.list_(pa.int32(), 2)),
     "struct": pa.array([{"a": 1, "b": {"c": "x"}}, None, {"a": None, "b": None}]),
     "map": pa.array([[("a", 1)], None, []], pa.map_(pa.string(), pa.int32())),
-    "sparse_union": pa.UnionArray.from_sparse(UNION_TYPES, [pa.array([1, 2, 3]), pa.array(list("abc"))]),
+    "sparse_union": pa.UnionArray.from_sparse(
+        UNION_TYPES, [pa.array([1, 2, 3]), pa.array(list("abc"))]
+    ),
     "dense_union": pa.UnionArray.from_dense(
         UNION_TYPES, pa.array([0, 0, 1], pa.int32()), [pa.array([1, 2]), pa.array(["x"])]
     ),
@@ -61,16 +62,24 @@ ARRAYS = {
         pa.array([2, 5], pa.int32()), pa.array(["a", None])
     ),
     "dictionary": pa.array(["a", None, "b", "a"]).dictionary_encode(),
-    "ordered dictionary": pa.DictionaryArray.from_arrays([0, 1, None], ["low", "high"], ordered=True),
-    "list of dictionary": pa.ListArray.from_arrays([0, 1, 3], pa.array(["x", "y", "x"]).dictionary_encode()),
+    "ordered dictionary": pa.DictionaryArray.from_arrays(
+        [0, 1, None], ["low", "high"], ordered=True
+    ),
+    "list of dictionary": pa.ListArray.from_arrays(
+        [0, 1, 3], pa.array(["x", "y", "x"]).dictionary_encode()
+    ),
     "struct of dictionary": pa.StructArray.from_arrays(
         [pa.array(["x", "y"]).dictionary_encode(), pa.array([1, 2])], ["d", "i"]
     ),
     "dictionary of struct": pa.DictionaryArray.from_arrays(
         pa.array([0, 0, 1]), pa.array([{"a": 1}, {"a": 2}])
     ),
-    "registered extension": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16], pa.binary(16))),
-    "fixed shape tensor": pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(12).reshape(3, 2, 2)),
+    "registered extension": pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.array([b"0" * 16], pa.binary(16))
+    ),
+    "fixed shape tensor": pa.FixedShapeTensorArray.from_numpy_ndarray(
+        np.arange(12).reshape(3, 2, 2)
+    ),
 }
 
 
@@ -118,9 +127,15 @@ def test_c6_a_dictionary_that_is_replaced_between_batches_is_kept(flight, app):
 
 def test_c6_a_dictionary_that_grows_between_batches_is_kept(flight, app):
     def batch(indices, words):
-        return native(pa.record_batch({"x": pa.DictionaryArray.from_arrays(pa.array(indices), words)}))
+        return native(
+            pa.record_batch({"x": pa.DictionaryArray.from_arrays(pa.array(indices), words)})
+        )
 
-    batches = [batch([0, 1], ["a", "b"]), batch([2, 0], ["a", "b", "c"]), batch([3], ["a", "b", "c", "d"])]
+    batches = [
+        batch([0, 1], ["a", "b"]),
+        batch([2, 0], ["a", "b", "c"]),
+        batch([3], ["a", "b", "c", "d"]),
+    ]
     flight.put_stream(f"{app}/s/o", batches[0].schema, batches)
     words = [batch.column(0).to_pylist() for batch in flight.get(f"{app}/s/o:0").batches]
     assert words == [["a", "b"], ["c", "a"], ["d"]]
@@ -129,11 +144,16 @@ def test_c6_a_dictionary_that_grows_between_batches_is_kept(flight, app):
 def test_c6_nested_dictionaries_that_change_are_kept(flight, app):
     inner = [pa.array(["x", "y"]).dictionary_encode(), pa.array(["z", "z"]).dictionary_encode()]
     batches = [
-        native(pa.record_batch({"l": pa.ListArray.from_arrays([0, 2], words), "d": words.slice(0, 1)}))
+        native(
+            pa.record_batch({"l": pa.ListArray.from_arrays([0, 2], words), "d": words.slice(0, 1)})
+        )
         for words in inner
     ]
     flight.put_stream(f"{app}/s/o", batches[0].schema, batches)
-    assert flight.get(f"{app}/s/o:0").table.to_pydict() == {"l": [["x", "y"], ["z", "z"]], "d": ["x", "z"]}
+    assert flight.get(f"{app}/s/o:0").table.to_pydict() == {
+        "l": [["x", "y"], ["z", "z"]],
+        "d": ["x", "z"],
+    }
 
 
 def test_c6_an_opaque_object_may_come_with_a_dictionary_column_beside_it(flight, app):

@@ -6,10 +6,9 @@ import threading
 
 import pyarrow as pa
 import pytest
-from pyarrow import flight as fl
-
 from harness.documents import Documents
 from harness.flight import OPAQUE_SCHEMA, Flight, opaque_batch
+from pyarrow import flight as fl
 
 
 def compressed(codec):
@@ -62,7 +61,11 @@ def bytes_of_reply(server, key, compression):
     with Documents(proxy.endpoint) as client:
         client.stat(key)
         before = proxy.received
-        reply = client.fetch(key, compression=compression) if compression != "stock" else client.get(key)
+        reply = (
+            client.fetch(key, compression=compression)
+            if compression != "stock"
+            else client.get(key)
+        )
         assert reply.batches
     return proxy.received - before
 

@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 import pytest
-
 from harness.documents import reply_facts
 from harness.errors import refused
 from harness.flight import REPLY_SCHEMA

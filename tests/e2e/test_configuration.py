@@ -2,7 +2,6 @@
 
 import pytest
 import yaml
-
 from harness.flight import Flight
 from harness.server import Server, run_binary
 
@@ -157,7 +156,7 @@ def test_d9_the_storage_variable_takes_none_urls_and_paths(printed, value):
     [
         "cache: {storage: none}",
         "cluster: {name: 5}\ncache: {storage: none}",
-        "cluster: {resreq: 'nonsense', executors: {shim: none-such}, tls: {}}\ncache: {storage: none}",
+        "cluster: {resreq: nonsense, executors: {shim: none-such}}\ncache: {storage: none}",
     ],
 )
 def test_d10_the_cluster_section_is_not_the_caches_business(printed, config):
@@ -167,7 +166,10 @@ def test_d10_the_cluster_section_is_not_the_caches_business(printed, config):
 def test_d13_the_older_names_of_the_memory_limit_work(printed):
     assert printed(config="cache: {capacity: 2G}")[0]["eviction"]["max_memory"] == "2G"
     assert printed(FLAME_CACHE_CAPACITY="3G")[0]["eviction"]["max_memory"] == "3G"
-    assert printed(FLAME_CACHE_CAPACITY="3G", FLAME_CACHE_MAX_MEMORY="4G")[0]["eviction"]["max_memory"] == "4G"
+    assert (
+        printed(FLAME_CACHE_CAPACITY="3G", FLAME_CACHE_MAX_MEMORY="4G")[0]["eviction"]["max_memory"]
+        == "4G"
+    )
 
 
 def test_an_unknown_key_is_an_error_that_names_the_nearest_one(failure):

@@ -3,7 +3,6 @@
 import bson
 import pyarrow as pa
 import pytest
-
 from harness.documents import encode, reply_facts
 from harness.errors import refused
 from harness.flight import native
@@ -26,9 +25,13 @@ def test_items_answer_full_patches_not_modified_and_absent(documents, app):
     head = {"found": True, "version": 3, "base_version": 1, "kind": "opaque"}
     assert full == {"index": 0, **head, "reply": "full", "base": b"base", "patches": patches}
     assert news == {"index": 1, **head, "reply": "patches", "patches": patches[1:]}
-    assert same == {"index": 2, "found": True, "version": 3, "kind": "opaque", "reply": "not-modified"} or (
-        same == {"index": 2, **head, "reply": "not-modified"}
-    )
+    assert same == {
+        "index": 2,
+        "found": True,
+        "version": 3,
+        "kind": "opaque",
+        "reply": "not-modified",
+    } or (same == {"index": 2, **head, "reply": "not-modified"})
     assert older["reply"] == "full"
     assert absent == {"index": 4, "found": False}
     assert (bad["index"], bad["error"]["code"]) == (5, "invalid")
@@ -103,7 +106,9 @@ def test_stat_says_what_is_known_of_an_object(documents, app):
 
 
 def test_stat_of_a_table_has_its_schema_and_logical_type(documents, app):
-    table = pa.table({"d": pa.array(["a"]).dictionary_encode(), "x": [1]}).replace_schema_metadata({"k": "v"})
+    table = pa.table({"d": pa.array(["a"]).dictionary_encode(), "x": [1]}).replace_schema_metadata(
+        {"k": "v"}
+    )
     documents.put_table(f"{app}/s/t", table, "polars.dataframe")
     stat = documents.stat(f"{app}/s/t")
     assert (stat["kind"], stat["logical_type"]) == ("native", "polars.dataframe")
@@ -205,10 +210,15 @@ def test_a_ticket_may_ask_for_compression(documents, app, compression):
     documents.put(f"{app}/s/o", bytes(1 << 20))
     documents.put_table(f"{app}/s/t", pa.table({"x": [0] * 100_000}))
     assert documents.fetch(f"{app}/s/o", compression=compression).value == bytes(1 << 20)
-    assert documents.fetch(f"{app}/s/t", compression=compression).table["x"].to_pylist() == [0] * 100_000
+    assert (
+        documents.fetch(f"{app}/s/t", compression=compression).table["x"].to_pylist()
+        == [0] * 100_000
+    )
 
 
-@pytest.mark.parametrize("ticket", [{"compression": "gzip"}, {"known": -1}, {"known": "1"}, {"key": 1}])
+@pytest.mark.parametrize(
+    "ticket", [{"compression": "gzip"}, {"known": -1}, {"known": "1"}, {"key": 1}]
+)
 def test_a_bad_ticket_document_is_refused(documents, ticket):
     with refused("invalid"):
         documents.get(encode(**{"key": "a/s/o", **ticket}))

@@ -2,11 +2,10 @@
 
 import pyarrow as pa
 import pytest
-from pyarrow import flight as fl
-
 from harness.documents import encode, ipc_stream, reply_facts
 from harness.errors import refused
 from harness.flight import OPAQUE_SCHEMA, opaque_batch
+from pyarrow import flight as fl
 
 
 def test_a_command_document_puts_patches_and_draws_keys(documents, app):
@@ -49,7 +48,10 @@ def test_if_version_guards_patches_and_appends(documents, app):
     documents.put(opaque, b"x")
     documents.put_table(table, pa.Table.from_batches([rows]))
     assert documents.command("patch", opaque, b"+", if_version=1).version == 2
-    assert documents.command("append", table, schema=rows.schema, batches=[rows], if_version=1).version == 2
+    assert (
+        documents.command("append", table, schema=rows.schema, batches=[rows], if_version=1).version
+        == 2
+    )
     with refused("conflict"):
         documents.command("patch", opaque, b"+", if_version=1)
     with refused("conflict"):
@@ -87,7 +89,9 @@ def test_a_stock_client_sees_a_table_with_appends_as_one_longer_table(documents,
 
 def test_appends_may_bring_dictionaries_of_their_own(documents, app):
     key = f"{app}/s/t"
-    parts = [pa.table({"x": pa.array(w).dictionary_encode()}) for w in (["a", "b"], ["c"], ["b", "d"])]
+    parts = [
+        pa.table({"x": pa.array(w).dictionary_encode()}) for w in (["a", "b"], ["c"], ["b", "d"])
+    ]
     documents.put_table(key, parts[0])
     for part in parts[1:]:
         documents.command("append", key, schema=part.schema, batches=part.to_batches())
@@ -134,7 +138,9 @@ def test_items_are_answered_in_order_with_an_error_each(documents, server, app):
 def test_items_bring_tables_as_ipc_streams(documents, app):
     key = f"{app}/s/t"
     table = pa.table({"x": pa.array(["a", "b"]).dictionary_encode()})
-    table = table.replace_schema_metadata({"flame.cache.logical_type": "polars.dataframe", "u": "v"})
+    table = table.replace_schema_metadata(
+        {"flame.cache.logical_type": "polars.dataframe", "u": "v"}
+    )
     assert documents.put_item(key, ipc_stream(table), kind="native")["version"] == 1
     assert documents.put_item(key, ipc_stream(table), op="append", kind="native")["version"] == 2
     reply = documents.get(key)
@@ -173,11 +179,17 @@ def test_an_unknown_command_is_refused(documents, app, op):
 
 @pytest.mark.parametrize(
     "document",
-    [{"key": "a/s/o"}, {"op": "put"}, {"op": "put", "key": 5}, {"op": 1, "key": "a/s/o"}]
-    + [{"op": "put", "key": "a/s/o", "retry": True}]
-    + [{"op": "put", "key": "a/s/o", "op_id": b"x" * 15}]
-    + [{"op": "put", "key": "a/s/o", "if_version": "1"}]
-    + [{"op": "patch", "key": "a/s"}, {"op": "append", "key": "a/s"}],
+    [
+        {"key": "a/s/o"},
+        {"op": "put"},
+        {"op": "put", "key": 5},
+        {"op": 1, "key": "a/s/o"},
+        {"op": "put", "key": "a/s/o", "retry": True},
+        {"op": "put", "key": "a/s/o", "op_id": b"x" * 15},
+        {"op": "put", "key": "a/s/o", "if_version": "1"},
+        {"op": "patch", "key": "a/s"},
+        {"op": "append", "key": "a/s"},
+    ],
 )
 def test_a_bad_command_document_is_refused(documents, document):
     command = fl.FlightDescriptor.for_command(encode(**document))

@@ -2,9 +2,8 @@
 
 import pyarrow as pa
 import pytest
-from pyarrow import flight as fl
-
 from harness.errors import refused, tag_of
+from pyarrow import flight as fl
 
 
 def test_not_found_is_a_key_error(flight, app):

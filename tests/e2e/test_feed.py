@@ -3,7 +3,6 @@
 import threading
 
 import pytest
-
 from harness.documents import Documents
 from harness.errors import refused
 

@@ -1,17 +1,16 @@
 """Bytes that no honest client sends: refused one by one, and the server goes on."""
 
-import random
+import contextlib
 import socket
 import struct
 
 import bson
 import pyarrow as pa
 import pytest
-from pyarrow import flight as fl
-
 from harness.documents import Documents, encode
 from harness.errors import refused
 from harness.flight import OPAQUE_SCHEMA, native, opaque_batch
+from pyarrow import flight as fl
 
 DOCUMENT_ACTIONS = ["put", "get", "stat", "list", "delete", "feed"]
 
@@ -43,12 +42,14 @@ def test_broken_documents_are_refused_as_tickets_and_commands(hostile):
     for document in broken_documents():
         with pytest.raises(pa.ArrowException):
             hostile.get(document)
+        command = fl.FlightDescriptor.for_command(document)
         with pytest.raises(pa.ArrowException):
-            command = fl.FlightDescriptor.for_command(document)
             hostile.put_stream(command, OPAQUE_SCHEMA, [opaque_batch(b"x")])
 
 
-@pytest.mark.parametrize("action", [name for name in DOCUMENT_ACTIONS if name not in ("list", "feed")])
+@pytest.mark.parametrize(
+    "action", [name for name in DOCUMENT_ACTIONS if name not in ("list", "feed")]
+)
 def test_broken_documents_are_refused_as_action_bodies(hostile, action):
     for document in [b"", b"\0", b"text", *broken_documents()]:
         with pytest.raises(pa.ArrowException):
@@ -73,10 +74,7 @@ def test_a_document_nested_two_thousand_deep_is_harmless(hostile):
         hostile.get(nested)
 
 
-def test_random_bytes_are_refused_everywhere(hostile):
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
+def test_random_bytes_are_refused_everywhere(hostile, rng):
     for _ in range(200):
         data = rng.randbytes(rng.randrange(200))
         if rng.random() < 0.5 and len(data) > 5:  # A frame that looks like a document.
@@ -84,7 +82,12 @@ def test_random_bytes_are_refused_everywhere(hostile):
         calls = [
             lambda data=data: hostile.get(data),
             lambda data=data: hostile.put(fl.FlightDescriptor.for_command(data), b"x"),
-            *(lambda n=n, data=data: hostile.action(n, data) for n in ("DELETE", "PUT", "UPDATE", "flame.put", "flame.get")),
+            *(
+                lambda n=n, data=data: hostile.action(n, data)
+                for n in ("DELETE", "PUT", "UPDATE", "flame.put", "flame.get")
+                # Three bytes suffice for a DELETE that is in order: `a/b`.
+                if n != "DELETE" or b"/" not in data
+            ),
         ]
         for call in calls:
             with pytest.raises(pa.ArrowException):
@@ -116,10 +119,8 @@ def test_huge_numbers_in_documents_are_harmless(hostile, app):
             lambda n=number: hostile.page(f"{app}/", limit=n),
             lambda n=number: hostile.put_item(f"{app}/s/o", b"x", if_version=n),
         ):
-            try:
+            with contextlib.suppress(ValueError):
                 request()
-            except ValueError:
-                pass
     assert hostile.get(f"{app}/s/o").value == b"x"
 
 
@@ -130,10 +131,7 @@ def corrupt(buffer, rng):
     return bytes(data)
 
 
-def test_corrupted_arrow_streams_in_items_are_refused_or_harmless(hostile, app):
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
+def test_corrupted_arrow_streams_in_items_are_refused_or_harmless(hostile, rng, app):
     table = pa.table(
         {
             "i": [1, None, 3],
@@ -161,18 +159,36 @@ def test_corrupted_arrow_streams_in_items_are_refused_or_harmless(hostile, app):
     assert kept < 400
 
 
+@pytest.mark.parametrize("claimed", [1 << 40, 1 << 48, 1 << 62, -5])
+def test_a_compressed_buffer_that_claims_to_be_huge_is_refused(hostile, app, claimed):
+    """The true size stands in front of each compressed buffer: the server must not believe it."""
+    sink = pa.BufferOutputStream()
+    table = pa.table({"x": [0] * 12_345})
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    true = struct.pack("<q", 8 * 12_345)
+    stream = sink.getvalue().to_pybytes()
+    assert stream.count(true) == 1
+    answer = hostile.put_item(
+        f"{app}/s/o", stream.replace(true, struct.pack("<q", claimed)), kind="native"
+    )
+    assert answer["error"]["code"] in ("invalid", "too_large"), answer
+    assert hostile.keys(f"{app}/") == []
+
+
 def lying_batch():
-    """Offsets that point outside the data."""
-    offsets = pa.py_buffer(struct.pack("<ii", 0, 1 << 30))
-    column = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(b"short")])
-    return pa.record_batch([pa.array([0], pa.uint64()), column], schema=OPAQUE_SCHEMA)
+    """Offsets that point far outside the data and come back, so that a quick look finds nothing."""
+    offsets = pa.py_buffer(struct.pack("<iii", 0, 1 << 30, 5))
+    column = pa.Array.from_buffers(pa.binary(), 2, [None, offsets, pa.py_buffer(b"short")])
+    return pa.record_batch([pa.array([0, 0], pa.uint64()), column], schema=OPAQUE_SCHEMA)
 
 
 def test_offsets_outside_the_data_are_refused(hostile, app):
-    with pytest.raises(pa.ArrowException):
-        hostile.put_stream(f"{app}/s/o", OPAQUE_SCHEMA, [lying_batch()])
     bad = lying_batch()
-    with pytest.raises(pa.ArrowException):
+    with refused("invalid"):
+        hostile.put_stream(f"{app}/s/o", OPAQUE_SCHEMA, [bad])
+    with refused("invalid"):
         hostile.put_stream(f"{app}/s/t", native(bad).schema, [native(bad)])
     assert hostile.keys(f"{app}/") == []
 
@@ -192,7 +208,7 @@ def test_strings_that_are_not_utf8_are_refused_in_tables(hostile, app):
         hostile.put_stream(f"{app}/s/t", batch.schema, [batch])
 
 
-def test_deeply_nested_schemas_are_refused_or_work(hostile, app):
+def test_deeply_nested_schemas_do_no_harm(hostile, app):
     kind = pa.int32()
     for _ in range(60):
         kind = pa.list_(kind)
@@ -201,15 +217,20 @@ def test_deeply_nested_schemas_are_refused_or_work(hostile, app):
     assert hostile.get(f"{app}/s/o").table.num_rows == 1
     for _ in range(400):
         kind = pa.list_(kind)
-    with pytest.raises(pa.ArrowException):
+    with contextlib.suppress(pa.ArrowException):  # Arrow's own limit, on either side.
         hostile.put_table(f"{app}/s/deep", pa.table({"x": pa.nulls(1, kind)}))
         hostile.get(f"{app}/s/deep")
 
 
 @pytest.mark.parametrize(
     "greeting",
-    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", bytes(1000), b""]
-    + [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff\xff\xff" + b"\xff" * 100],
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        bytes(1000),
+        b"",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff\xff\xff" + b"\xff" * 100,
+    ],
 )
 def test_other_protocols_on_the_port_do_no_harm(hostile, server, greeting):
     with socket.create_connection(("127.0.0.1", server.port), 10) as stranger:

@@ -4,9 +4,8 @@ import uuid
 
 import pyarrow as pa
 import pytest
-from pyarrow import flight as fl
-
 from harness.errors import refused
+from pyarrow import flight as fl
 
 REFUSED_EVERYWHERE = [
     "",

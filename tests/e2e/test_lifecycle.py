@@ -1,4 +1,4 @@
-"""Starting and stopping: what is printed, which exit codes, and what becomes of requests in progress."""
+"""Starting and stopping: what is printed, exit codes, requests in progress."""
 
 import re
 import signal
@@ -6,12 +6,11 @@ import socket
 import threading
 
 import pytest
-from pyarrow import flight as fl
-
 from harness.errors import refused
 from harness.flight import OPAQUE_SCHEMA, Flight, Ref, opaque_batch
 from harness.server import run_binary
 from harness.wait import until
+from pyarrow import flight as fl
 
 
 def test_the_ready_line_says_where_and_what(server_factory):
@@ -55,7 +54,7 @@ def test_help_is_printed(tmp_path, flag):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("flags", [("--no-such-flag",), ("--endpoint",), ("stray",), ("--help=1",)])
+@pytest.mark.parametrize("flags", [("--no-such-flag",), ("--endpoint",), ("stray",)])
 def test_a_bad_command_line_ends_with_2(tmp_path, flags):
     done = run_binary(tmp_path, *flags)
     assert done.returncode == 2
@@ -93,7 +92,9 @@ def test_a_port_in_use_is_one_clear_line_and_1(tmp_path, server_factory):
     assert done.returncode == 1
     assert done.stdout == ""
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"Error: cannot listen on 127.0.0.1:{server.port}: Address already in use")
+    assert line.startswith(
+        f"Error: cannot listen on 127.0.0.1:{server.port}: Address already in use"
+    )
     assert server.alive()
 
 
@@ -107,11 +108,14 @@ def test_an_address_of_another_machine_is_one_clear_line_and_1(tmp_path):
 def test_a9_a_stop_waits_for_an_upload_in_progress(server_factory):
     server = server_factory()
     with Flight(server.endpoint) as client:
-        writer, reader = client.client.do_put(fl.FlightDescriptor.for_path("app/s/o"), OPAQUE_SCHEMA)
-        writer.write_batch(opaque_batch(b"first"))
+        writer, reader = client.client.do_put(
+            fl.FlightDescriptor.for_path("app/s/o"), OPAQUE_SCHEMA
+        )
+        for _ in range(32):  # More than is on the way unread: the server is at it.
+            writer.write_batch(opaque_batch(bytes(1 << 20)))
         server.process.send_signal(signal.SIGTERM)
         server.await_log("stopping")
-        writer.write_batch(opaque_batch(b" second"))
+        writer.write_batch(opaque_batch(b"the end"))
         writer.done_writing()
         assert Ref.decode(reader.read().to_pybytes()).version == 1
         writer.close()
@@ -132,11 +136,14 @@ def test_a9_a_stop_waits_for_a_reader_in_progress(server_factory):
 def test_a9_an_upload_that_never_ends_is_cut_off_after_the_drain_time(server_factory):
     server = server_factory(args=("--drain-timeout", "200ms"))
     with Flight(server.endpoint) as client:
-        writer, reader = client.client.do_put(fl.FlightDescriptor.for_path("app/s/o"), OPAQUE_SCHEMA)
-        writer.write_batch(opaque_batch(b"half"))
+        writer, reader = client.client.do_put(
+            fl.FlightDescriptor.for_path("app/s/o"), OPAQUE_SCHEMA
+        )
+        for _ in range(32):
+            writer.write_batch(opaque_batch(bytes(1 << 20)))
         server.process.send_signal(signal.SIGTERM)
+        assert reader.read() is None
         with pytest.raises(fl.FlightError):
-            reader.read()
             writer.close()
     assert server.wait() == 0
 

@@ -4,10 +4,9 @@ import threading
 
 import pyarrow as pa
 import pytest
-from pyarrow import flight as fl
-
 from harness.errors import refused
 from harness.flight import REPLY_SCHEMA, Flight
+from pyarrow import flight as fl
 
 
 def test_c1_a_listing_has_descriptors_tickets_locations_and_sizes(flight, server, app):
@@ -59,9 +58,15 @@ def test_key_order_is_the_order_of_bytes(flight, app):
 
 
 def test_c2_the_schema_of_a_table_is_readable(flight, app):
-    table = pa.table({"d": pa.array(["a"]).dictionary_encode(), "x": [1]}).replace_schema_metadata({"k": "v"})
+    table = pa.table({"d": pa.array(["a"]).dictionary_encode(), "x": [1]}).replace_schema_metadata(
+        {"k": "v"}
+    )
     flight.put_table(f"{app}/s/o", table)
-    for schema in (flight.schema(f"{app}/s/o"), flight.info(f"{app}/s/o").schema, flight.schema(app, "s", "o")):
+    for schema in (
+        flight.schema(f"{app}/s/o"),
+        flight.info(f"{app}/s/o").schema,
+        flight.schema(app, "s", "o"),
+    ):
         assert schema.equals(table.schema)
         assert schema.metadata[b"k"] == b"v"
 

@@ -2,10 +2,9 @@
 
 import pyarrow as pa
 import pytest
-from pyarrow import flight as fl
-
 from harness.errors import refused
 from harness.flight import NATIVE, native
+from pyarrow import flight as fl
 
 
 def test_a_table_comes_back_with_the_three_metadata_keys_and_the_users(flight, app):
@@ -32,7 +31,11 @@ def test_the_version_in_the_metadata_is_the_current_one(flight, app):
 
 def test_reserved_metadata_of_a_client_is_not_kept(flight, app):
     table = native(pa.table({"x": [1]}))
-    forged = {**table.schema.metadata, b"flame.cache.version": b"77", b"flame.cache.reply": b"patches"}
+    forged = {
+        **table.schema.metadata,
+        b"flame.cache.version": b"77",
+        b"flame.cache.reply": b"patches",
+    }
     table = table.replace_schema_metadata(forged)
     flight.put_stream(f"{app}/s/o", table.schema, table.to_batches())
     metadata = flight.get(f"{app}/s/o:0").schema.metadata
@@ -101,7 +104,9 @@ def test_c5_a_table_without_columns_is_a_table(flight, app):
 def test_c5_rows_without_columns_are_counted(flight, app):
     rows = pa.record_batch([pa.nulls(7)], names=["x"]).select([])
     assert rows.num_rows == 7
-    flight.put_stream(f"{app}/s/o", rows.schema.with_metadata(NATIVE), [rows.replace_schema_metadata(NATIVE)])
+    flight.put_stream(
+        f"{app}/s/o", rows.schema.with_metadata(NATIVE), [rows.replace_schema_metadata(NATIVE)]
+    )
     [batch] = flight.get(f"{app}/s/o:0").batches
     assert (batch.num_rows, batch.num_columns) == (7, 0)
 
@@ -125,7 +130,9 @@ def test_a11_an_opaque_patch_of_a_table_is_refused_and_changes_nothing(flight, a
 def test_a_native_schema_under_a_patch_command_is_read_as_opaque(flight, app):
     key = f"{app}/s/o"
     flight.put(key, b"base")
-    table = native(pa.table({"version": pa.array([0], pa.uint64()), "data": pa.array([b"x"], pa.binary())}))
+    table = native(
+        pa.table({"version": pa.array([0], pa.uint64()), "data": pa.array([b"x"], pa.binary())})
+    )
     command = fl.FlightDescriptor.for_command(f"PATCH:{key}")
     assert flight.put_stream(command, table.schema, table.to_batches()).version == 2
     assert flight.get(f"{key}:1").rows == [(2, "patch", b"x")]

@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 import pytest
-
 from harness.documents import Origin, ipc_stream
 from harness.errors import refused
 
@@ -33,7 +32,9 @@ def test_a_retried_append_is_applied_once(documents, origin, app):
     key, table, op = f"{app}/s/t", pa.table({"x": [1]}), origin.next()
     documents.put_table(key, table)
     for retry in (False, True):
-        answer = documents.put_item(key, ipc_stream(table), op="append", kind="native", op_id=op, retry=retry)
+        answer = documents.put_item(
+            key, ipc_stream(table), op="append", kind="native", op_id=op, retry=retry
+        )
         assert answer["version"] == 2
     assert documents.fetch(key).table.num_rows == 2
 
@@ -101,7 +102,9 @@ def test_op_ids_outlive_a_delete_of_the_key(documents, origin, app):
     assert documents.stat(key) == {"found": False}
 
 
-def test_a_conflict_of_a_retried_conditional_write_is_no_conflict_with_itself(documents, origin, app):
+def test_a_conflict_of_a_retried_conditional_write_is_no_conflict_with_itself(
+    documents, origin, app
+):
     key, op = f"{app}/s/o", origin.next()
     documents.put_item(key, b"x", op_id=op, if_version=0)
     assert documents.put_item(key, b"x", op_id=op, if_version=0, retry=True)["version"] == 1

@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 import pytest
-
 from harness.errors import refused
 from harness.flight import OPAQUE_SCHEMA, REPLY_SCHEMA, opaque_batch
 
@@ -127,7 +126,13 @@ def test_a12_a_payload_of_no_columns_is_refused(flight, app):
 
 @pytest.mark.parametrize(
     "column",
-    [pa.array(["text"]), pa.array([1]), pa.array([[b"x"]]), pa.array([b"ab"], pa.binary(2)), pa.nulls(1)],
+    [
+        pa.array(["text"]),
+        pa.array([1]),
+        pa.array([[b"x"]]),
+        pa.array([b"ab"], pa.binary(2)),
+        pa.nulls(1),
+    ],
     ids=lambda column: str(column.type),
 )
 def test_a_data_column_of_another_type_is_refused_by_name_and_by_position(flight, app, column):
@@ -140,7 +145,7 @@ def test_a_data_column_of_another_type_is_refused_by_name_and_by_position(flight
 
 
 def test_c9_a_bad_key_is_reported_before_the_upload_is_read(flight):
-    """The client goes on writing until it hears of the refusal: far less than it would have sent."""
+    """The client writes until it hears of the refusal: far less than it would have sent."""
     block = opaque_batch(bytes(1 << 20))
     sent = 0
 

@@ -1,9 +1,8 @@
-"""Versions: 1 for a new key, then one more with each write, and no number twice for the life of a key."""
+"""Versions: 1 for a new key, one more with each write, and no number twice."""
 
 import threading
 
 import pyarrow as pa
-
 from harness.errors import refused
 
 

@@ -29,7 +29,11 @@ def opaque_batch(*rows: Optional[bytes]) -> pa.RecordBatch:
 
 def native(table: Any, logical_type: str = "pyarrow.table") -> Any:
     """The table as a client sends it: with the cache's schema metadata beside the user's."""
-    more = {**NATIVE, b"flame.cache.version": b"0", b"flame.cache.logical_type": logical_type.encode()}
+    more = {
+        **NATIVE,
+        b"flame.cache.version": b"0",
+        b"flame.cache.logical_type": logical_type.encode(),
+    }
     return table.replace_schema_metadata({**(table.schema.metadata or {}), **more})
 
 

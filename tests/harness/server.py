@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 from harness.wait import until
 
@@ -20,7 +20,9 @@ BINARY = Path(os.environ.get("FLAME_SERVER") or ROOT / "build/bin/flame-object-c
 PATIENCE = 30  # Seconds for anything that a healthy server does at once.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD")
 _SANITIZERS = {"UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
-_READY = re.compile(r"flame-object-cache \S+ ready on (\S+) \(listening on (\S+):(\d+), storage (.*)\)")
+_READY = re.compile(
+    r"flame-object-cache \S+ ready on (\S+) \(listening on (\S+):(\d+), storage (.*)\)"
+)
 
 
 class StartFailed(AssertionError):
@@ -38,11 +40,19 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
     runtime.mkdir(parents=True, exist_ok=True)
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     env.update({name: os.environ.get(name, value) for name, value in _SANITIZERS.items()})
-    env.update({name: value for name, value in os.environ.items() if name in ("ASAN_OPTIONS", "LSAN_OPTIONS")})
+    env.update(
+        {
+            name: value
+            for name, value in os.environ.items()
+            if name in ("ASAN_OPTIONS", "LSAN_OPTIONS")
+        }
+    )
     return {**env, "HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(home), **more}
 
 
-def run_binary(home: Path, *args: str, seconds: float = PATIENCE, **env: str) -> subprocess.CompletedProcess:
+def run_binary(
+    home: Path, *args: str, seconds: float = PATIENCE, **env: str
+) -> subprocess.CompletedProcess:
     """Run the program to its end: for --help, --print-config and starts that must fail."""
     return subprocess.run(
         [BINARY, *args],
@@ -55,7 +65,7 @@ def run_binary(home: Path, *args: str, seconds: float = PATIENCE, **env: str) ->
 
 
 def port_for_restarts() -> int:
-    """A free port that the kernel gives to no outgoing connection, so that it is still free after a restart."""
+    """A free port that the kernel gives to no outgoing connection: still free after a restart."""
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     start = 10_000 + os.getpid() % max(1, low - 12_000)
     for port in range(start, low):
@@ -182,7 +192,7 @@ class Server:
         self.wait()
 
     def restart(self) -> Server:
-        """Start again on the same port and storage; stops the old process first if it still runs."""
+        """Start again on the same port and storage; stops the process first if it runs."""
         if self.alive():
             self.stop()
         return self.start()
@@ -202,6 +212,3 @@ class Server:
     def _status(self, field: str) -> int:
         text = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M)[1]) * 1024
-
-
-Storage = Union[str, None]

@@ -1,6 +1,7 @@
-// flame-object-cache: the server program. Reads the configuration, builds the objects bottom up, serves until a signal,
-// tears down in the opposite order. Exit codes: 0 stopped or printed what was asked for, 1 could not start or stop
-// cleanly, 2 bad command line.
+// flame-object-cache: the server program. Reads the configuration, builds the objects
+// bottom up, serves until a signal, tears down in the opposite order. Exit codes: 0
+// stopped or printed what was asked for, 1 could not start or stop cleanly, 2 bad command
+// line.
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <sys/socket.h>
@@ -45,7 +46,8 @@ arrow::Status CheckCanListen(const HostPort& bind) {
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   const std::string port = std::to_string(bind.port);
-  if (getaddrinfo(bind.host.c_str(), port.c_str(), &hints, &found) != 0) return arrow::Status::OK();
+  if (getaddrinfo(bind.host.c_str(), port.c_str(), &hints, &found) != 0)
+    return arrow::Status::OK();
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, freeaddrinfo);
   const int socket = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (socket < 0) return arrow::Status::OK();
@@ -56,24 +58,28 @@ arrow::Status CheckCanListen(const HostPort& bind) {
   if (failed == 0) return arrow::Status::OK();
   return InvalidError(fmt::format(
       "cannot listen on {}: {}; {}", FormatHostPort(bind), std::strerror(failed),
-      failed == EADDRINUSE ? "stop what listens there or choose another port with --endpoint"
-                           : "choose another address with --bind"));
+      failed == EADDRINUSE
+          ? "stop what listens there or choose another port with --endpoint"
+          : "choose another address with --bind"));
 }
 
 arrow::Result<std::unique_ptr<Store>> OpenMemoryStore(const ServerConfig& config) {
   MemoryStoreOptions options;
-  // Without a port of its own the server has no name that a restart could be recognised by.
+  // Without a port of its own the server has no name that a restart could be recognised
+  // by.
   if (config.bind.port != 0) {
     std::error_code error;
     std::filesystem::create_directories(config.runtime_dir, error);
     if (error) {
       FLAME_LOG_WARN(server,
-                     "cannot create {} ({}): after a restart versions of deleted or lost objects may "
+                     "cannot create {} ({}): after a restart versions of deleted or lost "
+                     "objects may "
                      "be used again; set cache.runtime_dir",
                      config.runtime_dir, error.message());
     } else {
-      options.runtime_file = fmt::format("{}/object-cache-{}-{}.versions", config.runtime_dir,
-                                         config.bind.host, config.bind.port);
+      options.runtime_file =
+          fmt::format("{}/object-cache-{}-{}.versions", config.runtime_dir,
+                      config.bind.host, config.bind.port);
     }
   }
   return MemoryStore::Open(options);
@@ -97,8 +103,8 @@ CacheOptions CacheOptionsOf(const ServerConfig& config) {
   return options;
 }
 
-/// Waits for SIGTERM or SIGINT on a thread of its own, then stops the service: nothing new is let in, what runs is
-/// waited for until the drain time-out.
+/// Waits for SIGTERM or SIGINT on a thread of its own, then stops the service: nothing
+/// new is let in, what runs is waited for until the drain time-out.
 class Stopper {
  public:
   /// REQUIRES: the signals are blocked in every thread.
@@ -123,33 +129,38 @@ class Stopper {
 arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   ARROW_RETURN_NOT_OK(SetUpLogging(config.log));
   QuietLibraries();
-  for (const std::string& warning : config.warnings) FLAME_LOG_WARN(server, "{}", warning);
-  for (const char* setting :
-       {"cache.eviction.policy", "cache.eviction.max_memory", "cache.eviction.max_objects"}) {
+  for (const std::string& warning : config.warnings)
+    FLAME_LOG_WARN(server, "{}", warning);
+  for (const char* setting : {"cache.eviction.policy", "cache.eviction.max_memory",
+                              "cache.eviction.max_objects"}) {
     if (config.IsGiven(setting)) {
-      FLAME_LOG_WARN(server, "{} has no effect yet: this version evicts nothing", setting);
+      FLAME_LOG_WARN(server, "{} has no effect yet: this version evicts nothing",
+                     setting);
     }
   }
   ARROW_RETURN_NOT_OK(CheckCanListen(config.bind));
   ARROW_ASSIGN_OR_RAISE(const auto store, OpenStore(config));
   const auto pool = MakeHeapPool();
   const AllowAll authorizer;
-  Cache cache(store.get(), pool.get(), Clock::System(), &authorizer, CacheOptionsOf(config));
+  Cache cache(store.get(), pool.get(), Clock::System(), &authorizer,
+              CacheOptionsOf(config));
   const Maintenance maintenance(&cache, config.tombstone_age);
   Budget budget(config.limits.in_flight);
   FlightService service(&cache, &budget,
                         {"", kVersion, FormatStorageUrl(config.storage), store->id(),
                          Clock::System()->WallMs()});
 
-  ARROW_ASSIGN_OR_RAISE(const auto location, arrow::flight::Location::Parse(
-                                                 "grpc+tcp://" + FormatHostPort(config.bind)));
+  ARROW_ASSIGN_OR_RAISE(
+      const auto location,
+      arrow::flight::Location::Parse("grpc+tcp://" + FormatHostPort(config.bind)));
   ARROW_RETURN_NOT_OK(service.Init(arrow::flight::FlightServerOptions(location)));
   const std::string url = config.AdvertisedUrl(service.port());
   service.set_endpoint(url);
   {
     Stopper stopper(signals, &cache, &service, config.drain_timeout);
-    fmt::print("flame-object-cache {} ready on {} (listening on {}, storage {})\n", kVersion, url,
-               FormatHostPort({config.bind.host, service.port()}), FormatStorageUrl(config.storage));
+    fmt::print("flame-object-cache {} ready on {} (listening on {}, storage {})\n",
+               kVersion, url, FormatHostPort({config.bind.host, service.port()}),
+               FormatStorageUrl(config.storage));
     std::fflush(stdout);
     ARROW_RETURN_NOT_OK(service.Serve());
   }

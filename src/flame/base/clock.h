@@ -1,4 +1,5 @@
-// Time is injected: everything that asks for it takes a Clock, so that tests move it by hand.
+// Time is injected: everything that asks for it takes a Clock, so that tests move it by
+// hand.
 #pragma once
 
 #include <atomic>

@@ -26,7 +26,8 @@ constexpr std::array kCodes{
     CodeRow{ErrorCode::kReadOnly, "read_only", arrow::StatusCode::IOError},
     CodeRow{ErrorCode::kCorrupt, "corrupt", arrow::StatusCode::IOError},
     CodeRow{ErrorCode::kIo, "io", arrow::StatusCode::IOError},
-    CodeRow{ErrorCode::kUnknownOutcome, "unknown_outcome", arrow::StatusCode::UnknownError},
+    CodeRow{ErrorCode::kUnknownOutcome, "unknown_outcome",
+            arrow::StatusCode::UnknownError},
     CodeRow{ErrorCode::kUnavailable, "unavailable", arrow::StatusCode::UnknownError},
     CodeRow{ErrorCode::kTimeout, "timeout", arrow::StatusCode::UnknownError},
     CodeRow{ErrorCode::kCancelled, "cancelled", arrow::StatusCode::Cancelled},
@@ -75,11 +76,14 @@ arrow::Status InvalidError(std::string message) {
 }
 
 arrow::Status ConflictError(std::string_view key, int64_t expected, int64_t newest) {
-  const std::string want = expected == 0 ? "expected no object" : fmt::format("expected v{}", expected);
-  const std::string have = newest == 0 ? "there is none" : fmt::format("the newest is v{}", newest);
-  return {RowOf(ErrorCode::kConflict).nearest,
-          fmt::format("{}: {}, {}; read it again and retry", key, want, have),
-          std::make_shared<ErrorDetail>(ErrorCode::kConflict, Outcome::kNotApplied, newest)};
+  const std::string want =
+      expected == 0 ? "expected no object" : fmt::format("expected v{}", expected);
+  const std::string have =
+      newest == 0 ? "there is none" : fmt::format("the newest is v{}", newest);
+  return {
+      RowOf(ErrorCode::kConflict).nearest,
+      fmt::format("{}: {}, {}; read it again and retry", key, want, have),
+      std::make_shared<ErrorDetail>(ErrorCode::kConflict, Outcome::kNotApplied, newest)};
 }
 
 arrow::Status ErrnoError(int error, std::string_view doing, std::string_view what) {
@@ -94,7 +98,8 @@ arrow::Status ErrnoError(int error, std::string_view doing, std::string_view wha
   } else if (error == EACCES || error == EPERM) {
     next = "; the server's user needs access";
   }
-  return MakeError(code, fmt::format("{} {}: {}{}", doing, what, std::strerror(error), next));
+  return MakeError(code,
+                   fmt::format("{} {}: {}{}", doing, what, std::strerror(error), next));
 }
 
 arrow::Status WithOutcome(const arrow::Status& status, Outcome outcome) {
@@ -102,6 +107,11 @@ arrow::Status WithOutcome(const arrow::Status& status, Outcome outcome) {
   const ErrorDetail* detail = DetailOf(status);
   return status.WithDetail(std::make_shared<ErrorDetail>(
       CodeOf(status), outcome, detail ? detail->version : std::nullopt));
+}
+
+arrow::Status WithDefaultOutcome(const arrow::Status& status, Outcome outcome) {
+  const ErrorDetail* detail = DetailOf(status);
+  return detail != nullptr && detail->outcome ? status : WithOutcome(status, outcome);
 }
 
 const ErrorDetail* DetailOf(const arrow::Status& status) {

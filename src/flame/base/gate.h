@@ -1,5 +1,5 @@
-// Gate: lets calls in until it is closed, and waits for those inside. The order of a shutdown in one object: close the
-// gate, wait, tear down.
+// Gate: lets calls in until it is closed, and waits for those inside. The order of a
+// shutdown in one object: close the gate, wait, tear down.
 #pragma once
 
 #include "flame/base/mutex.h"
@@ -32,7 +32,8 @@ class Gate {
     ++inside_;
     return Pass(this);
   }
-  /// Let nobody in any more and wait until everybody has left. False if it was closed before.
+  /// Let nobody in any more and wait until everybody has left. False if it was closed
+  /// before.
   bool CloseAndWait() {
     MutexLock lock(mutex_);
     const bool first = !closed_;

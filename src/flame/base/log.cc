@@ -329,8 +329,8 @@ arrow::Status ParseLogFilter(std::string_view filter, LogOptions* options) {
       if (level) {
         parsed.level = *level;
       } else if (IsOurs(target)) {
-        parsed.targets[target] =
-            spdlog::level::trace;  // A name alone asks for all that it has to say.
+        // A name alone asks for all that it has to say.
+        parsed.targets[target] = spdlog::level::trace;
       } else {
         return UnknownLevel(word);
       }

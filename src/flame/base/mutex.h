@@ -1,7 +1,9 @@
-// Mutex, SharedMutex, MutexLock, CondVar: std:: primitives that carry clang's thread-safety annotations, so that
-// "guarded by" is checked by `make tsa` and not only written down. GCC ignores the annotations.
+// Mutex, SharedMutex, MutexLock, CondVar: std:: primitives that carry clang's
+// thread-safety annotations, so that "guarded by" is checked by `make tsa` and not only
+// written down. GCC ignores the annotations.
 //
-// std:: rather than absl::Mutex, because the client library is loaded into Python beside the Arrow wheel's own abseil.
+// std:: rather than absl::Mutex, because the client library is loaded into Python beside
+// the Arrow wheel's own abseil.
 #pragma once
 
 #include <chrono>

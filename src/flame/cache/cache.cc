@@ -17,8 +17,8 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
-constexpr int64_t kPage = 500;        // Keys per page of a prefix delete: one log record each.
-constexpr int kMaxRereads = 100;      // A reader that is overtaken this often gives up.
+constexpr int64_t kPage = 500;  // Keys per page of a prefix delete: one log record each.
+constexpr int kMaxRereads = 100;  // A reader that is overtaken this often gives up.
 
 uint64_t RandomOrigin() {
   std::random_device random;
@@ -26,9 +26,15 @@ uint64_t RandomOrigin() {
 }
 
 ObjectStat FromRow(Key key, const Row& row) {
-  return {std::move(key),   row.version,       row.base_version,  row.kind,
-          row.base_bytes + row.patch_bytes,    row.patch_count,   row.wall_ms,
-          row.expires_at_ms, row.schema};
+  return {std::move(key),
+          row.version,
+          row.base_version,
+          row.kind,
+          row.base_bytes + row.patch_bytes,
+          row.patch_count,
+          row.wall_ms,
+          row.expires_at_ms,
+          row.schema};
 }
 
 CommitEvent::Type EventTypeOf(Cache::Op::Type type) {
@@ -71,8 +77,9 @@ OpVerdict Judge(const OpHistory& history, const OpId& op, bool retry, Version* v
 }
 
 void Remember(OpHistory* history, const OpId& op, Version version) {
-  std::erase_if(history->entries,
-                [&](const OpHistory::Entry& entry) { return entry.op.origin == op.origin; });
+  std::erase_if(history->entries, [&](const OpHistory::Entry& entry) {
+    return entry.op.origin == op.origin;
+  });
   history->entries.insert(history->entries.begin(), {op, version});
   if (history->entries.size() > OpHistory::kOrigins) {
     history->entries.pop_back();
@@ -85,17 +92,21 @@ Status CheckAppend(const Key& key, const Row& row, const Payload& patch) {
     return MakeError(
         ErrorCode::kWrongKind,
         row.kind == Kind::kNative
-            ? fmt::format("{} is an Arrow table: append batches of its schema, or write it anew",
-                          key.text())
-            : fmt::format("{} is an opaque object: patch it with opaque data, or write it anew",
-                          key.text()));
+            ? fmt::format(
+                  "{} is an Arrow table: append batches of its schema, or write it anew",
+                  key.text())
+            : fmt::format(
+                  "{} is an opaque object: patch it with opaque data, or write it anew",
+                  key.text()));
   }
   if (row.kind == Kind::kNative) {
     ARROW_ASSIGN_OR_RAISE(const auto schema, DecodeSchema(row.schema));
     if (!schema->Equals(*patch.schema(), /*check_metadata=*/false)) {
-      return MakeError(ErrorCode::kWrongKind,
-                       fmt::format("{}: the batches' schema differs from the table's; the table has {}",
-                                   key.text(), schema->ToString()));
+      return MakeError(
+          ErrorCode::kWrongKind,
+          fmt::format(
+              "{}: the batches' schema differs from the table's; the table has {}",
+              key.text(), schema->ToString()));
     }
   }
   return Status::OK();
@@ -120,7 +131,8 @@ class Cache::Pins {
   Pins(const Pins&) = delete;
   Pins& operator=(const Pins&) = delete;
 
-  /// Make sure that the head of `key` is in the table, and keep it there. Returns the version it shows now.
+  /// Make sure that the head of `key` is in the table, and keep it there. Returns the
+  /// version it shows now.
   Result<Version> Add(const Key& key, bool may_be_foreign) {
     Shard& shard = cache_->table_.ShardOf(key);
     MutexLock lock(shard.mutex);
@@ -139,7 +151,8 @@ class Cache::Pins {
     entry.loading = false;
     shard.changed.NotifyAll();
     if (!row.ok()) return row.status();
-    // A failed batch may have dropped the head of an adoption; the row from the store is what holds.
+    // A failed batch may have dropped the head of an adoption; the row from the store is
+    // what holds.
     if (entry.head == nullptr) entry.head = std::make_unique<Head>(Head{*row, *row});
     return VersionOf(*entry.head);
   }
@@ -161,16 +174,17 @@ struct Cache::Planned {
   std::optional<Row> row;  // The key's new row; nullopt = nothing changes.
 };
 
-Cache::Cache(Store* store, BufferPool* pool, const Clock* clock, const Authorizer* authorizer,
-             CacheOptions options)
+Cache::Cache(Store* store, BufferPool* pool, const Clock* clock,
+             const Authorizer* authorizer, CacheOptions options)
     : store_(store),
       pool_(pool),
       clock_(clock),
       authorizer_(authorizer),
       options_(options),
       feed_(RandomOrigin(), options.feed_capacity),
-      lane_(store, [this](const Publication& publication) { Publish(publication); },
-            [this](const Status& why) { Abandon(why); }) {
+      lane_(
+          store, [this](const Publication& publication) { Publish(publication); },
+          [this](const Status& why) { Abandon(why); }) {
   int64_t tombstones = 0;
   for (int slot = 0; slot < kSlots; ++slot) {
     table_.slot(static_cast<uint16_t>(slot)) = store_->Slot(static_cast<uint16_t>(slot));
@@ -187,17 +201,18 @@ Status Cache::Close() {
   return store_->Close();
 }
 
-#define ENTER_OR_RETURN()                                                            \
-  const auto pass = gate_.Enter();                                                   \
-  if (!pass) {                                                                       \
-    return MakeError(ErrorCode::kUnavailable, "the server is stopping; try again later"); \
+#define ENTER_OR_RETURN()                                        \
+  const auto pass = gate_.Enter();                               \
+  if (!pass) {                                                   \
+    return MakeError(ErrorCode::kUnavailable,                    \
+                     "the server is stopping; try again later"); \
   }
 
 bool Cache::IsExpired(const Row& row) const {
   return row.expires_at_ms != 0 && row.expires_at_ms <= clock_->WallMs();
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------
 // Finding
 
 Result<std::optional<Row>> Cache::FindRow(const Key& key) {
@@ -217,7 +232,8 @@ Result<std::optional<Row>> Cache::FindRow(const Key& key) {
     if (published(&row)) return row;
     const bool unread = row && !row->deleted && row->base.type == Location::Type::kUnread;
     if (!key.is_object() || (row && !unread)) return row;
-    // Another program may have left a file for this key: look for it as a writer would, which takes it in.
+    // Another program may have left a file for this key: look for it as a writer would,
+    // which takes it in.
     Pins pins(this);
     ARROW_RETURN_NOT_OK(pins.Add(key, /*may_be_foreign=*/true).status());
     if (published(&row)) return row;
@@ -234,7 +250,8 @@ Result<std::optional<Row>> Cache::LoadHead(const Key& key, bool may_be_foreign) 
   return row;
 }
 
-// Runs with `loading` set on the key's entry, so that no other writer decides about the key meanwhile.
+// Runs with `loading` set on the key's entry, so that no other writer decides about the
+// key meanwhile.
 Result<bool> Cache::Adopt(const Key& key, const std::optional<Row>& row) {
   ARROW_ASSIGN_OR_RAISE(auto foreign, store_->ReadForeign(key, row ? &*row : nullptr));
   if (!foreign && !row) return false;
@@ -242,7 +259,8 @@ Result<bool> Cache::Adopt(const Key& key, const std::optional<Row>& row) {
   PendingCommit commit;
   commit.durability = options_.durability;
   Mutation mutation{key, Row{}, row, nullptr, {}};
-  Publication publication{{CommitEvent::Type::kPut, key}, Row{}, row ? row->seq : 0, nullptr, {}};
+  Publication publication{
+      {CommitEvent::Type::kPut, key}, Row{}, row ? row->seq : 0, nullptr, {}};
   Row& next = mutation.row;
   next.wall_ms = clock_->WallMs();
   if (foreign) {
@@ -269,22 +287,26 @@ Result<bool> Cache::Adopt(const Key& key, const std::optional<Row>& row) {
     SlotState& slot = table_.slot(key.slot());
     next.seq = ++slot.last_seq;
     if (foreign) {
-      // The newest version is the file's, so that clients that hold it stay right; base and patches are made dense.
-      const Version newest =
-          foreign->patches.empty() ? foreign->base_version : foreign->patches.back().first;
+      // The newest version is the file's, so that clients that hold it stay right; base
+      // and patches are made dense.
+      const Version newest = foreign->patches.empty() ? foreign->base_version
+                                                      : foreign->patches.back().first;
       const Version patches = static_cast<Version>(foreign->patches.size());
       next.version = std::max({newest, slot.floor + 1 + patches, patches + 1});
       if (slot.generation > 0) {
-        next.version = std::max(next.version,
-                                static_cast<Version>(slot.generation << kGenerationShift) + patches);
+        next.version =
+            std::max(next.version,
+                     static_cast<Version>(slot.generation << kGenerationShift) + patches);
       }
       next.base_version = next.version - patches;
       for (size_t i = 0; i < mutation.patches.size(); ++i) {
         mutation.patches[i].first = next.base_version + 1 + static_cast<Version>(i);
-        publication.patches.emplace_back(mutation.patches[i].first, foreign->patches[i].second);
+        publication.patches.emplace_back(mutation.patches[i].first,
+                                         foreign->patches[i].second);
       }
     } else {
-      // The file could not be read, and with it the version is lost: whatever it was, the next one is above it.
+      // The file could not be read, and with it the version is lost: whatever it was, the
+      // next one is above it.
       next.deleted = true;
       next.version = (Version{1} << kGenerationShift) - 1;
       publication.event.type = CommitEvent::Type::kDelete;
@@ -306,12 +328,13 @@ Result<bool> Cache::Adopt(const Key& key, const std::optional<Row>& row) {
   return true;
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------
 // Writing
 
 Version Cache::NextVersion(const std::optional<Row>& row, const SlotState& slot,
                            bool generated) const {
-  // An id that was drawn at random here was never seen before, whatever the slot has seen.
+  // An id that was drawn at random here was never seen before, whatever the slot has
+  // seen.
   if (generated && !row) return 1;
   Version next = row ? row->version + 1 : slot.floor + 1;
   if (slot.generation > 0) {
@@ -324,7 +347,8 @@ Status Cache::CheckVersion(const Key& key, const std::optional<Row>& row,
                            std::optional<Version> expected) const {
   if (!expected) return Status::OK();
   const Version newest = IsLive(row) ? row->version : 0;
-  return newest == *expected ? Status::OK() : ConflictError(key.text(), *expected, newest);
+  return newest == *expected ? Status::OK()
+                             : ConflictError(key.text(), *expected, newest);
 }
 
 Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
@@ -339,10 +363,12 @@ Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
         return planned;
       case OpVerdict::kUndecidable:
         return WithOutcome(
-            MakeError(ErrorCode::kUnknownOutcome,
-                      fmt::format("{}: this retry came too late to tell whether its first attempt "
-                                  "was applied; read the object and decide",
-                                  op.key.text())),
+            MakeError(
+                ErrorCode::kUnknownOutcome,
+                fmt::format(
+                    "{}: this retry came too late to tell whether its first attempt "
+                    "was applied; read the object and decide",
+                    op.key.text())),
             Outcome::kUnknown);
       case OpVerdict::kNew:
         break;
@@ -355,14 +381,16 @@ Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
   Row next;
   if (op.type == Op::Type::kPatch) {
     if (!live) {
-      return MakeError(ErrorCode::kNotFound,
-                       fmt::format("{}: no such object to patch; put it first", op.key.text()));
+      return MakeError(
+          ErrorCode::kNotFound,
+          fmt::format("{}: no such object to patch; put it first", op.key.text()));
     }
     ARROW_RETURN_NOT_OK(CheckAppend(op.key, *row, *op.payload));
     if (row->patch_count >= options_.max_patches) {
-      return MakeError(ErrorCode::kTooManyPatches,
-                       fmt::format("{} has {} patches, the most there may be; write it anew",
-                                   op.key.text(), row->patch_count));
+      return MakeError(
+          ErrorCode::kTooManyPatches,
+          fmt::format("{} has {} patches, the most there may be; write it anew",
+                      op.key.text(), row->patch_count));
     }
     next = *row;
     ++next.patch_count;
@@ -372,8 +400,8 @@ Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
   }
   next.wall_ms = clock_->WallMs();
   // A delete gives out no version: the tombstone remembers the last one.
-  next.version = op.type == Op::Type::kDelete ? row->version
-                                              : NextVersion(row, *slot, op.generated);
+  next.version =
+      op.type == Op::Type::kDelete ? row->version : NextVersion(row, *slot, op.generated);
   next.seq = slot->last_seq + 1;
   if (op.type == Op::Type::kDelete) {
     next.deleted = true;
@@ -399,23 +427,26 @@ Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
   return planned;
 }
 
-Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
-                                                 const std::vector<Guard>& guards,
-                                                 std::vector<Op> ops) {
+Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
+                                              const std::vector<Guard>& guards,
+                                              std::vector<Op> ops) {
   ENTER_OR_RETURN();
   for (Op& op : ops) {
     ARROW_RETURN_NOT_OK(
         authorizer_->Authorize(context.principal, OperationOf(op.type), op.key.text()));
     if (op.type == Op::Type::kPut) ARROW_RETURN_NOT_OK(op.key.CheckWritable());
     if (op.payload != nullptr) {
-      ARROW_ASSIGN_OR_RAISE(op.payload, Compact(std::move(op.payload), options_.compact_below, pool_));
+      ARROW_ASSIGN_OR_RAISE(
+          op.payload, Compact(std::move(op.payload), options_.compact_below, pool_));
     }
   }
 
-  // Before the locks: bring the heads into memory and the bytes to where they can be committed from.
+  // Before the locks: bring the heads into memory and the bytes to where they can be
+  // committed from.
   Pins pins(this);
   std::vector<std::shared_ptr<StagedPayload>> staged(ops.size());
-  for (const Guard& guard : guards) ARROW_RETURN_NOT_OK(pins.Add(guard.key, true).status());
+  for (const Guard& guard : guards)
+    ARROW_RETURN_NOT_OK(pins.Add(guard.key, true).status());
   for (size_t i = 0; i < ops.size(); ++i) {
     ARROW_ASSIGN_OR_RAISE(const Version version, pins.Add(ops[i].key, !ops[i].generated));
     if (ops[i].type == Op::Type::kPut) {
@@ -441,17 +472,20 @@ Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
     auto entry_of = [&](const Key& key) -> Entry& {
       return table_.ShardOf(key).entries[key.text()];
     };
-    // A batch that failed meanwhile has taken the heads away: what was decided on them is void.
+    // A batch that failed meanwhile has taken the heads away: what was decided on them is
+    // void.
     for (const Key& key : pins.keys()) {
       if (entry_of(key).head == nullptr) {
-        return WithOutcome(MakeError(ErrorCode::kUnavailable,
-                                     fmt::format("{}: a write before this one failed; retry",
-                                                 key.text())),
-                           Outcome::kNotApplied);
+        return WithOutcome(
+            MakeError(
+                ErrorCode::kUnavailable,
+                fmt::format("{}: a write before this one failed; retry", key.text())),
+            Outcome::kNotApplied);
       }
     }
     for (const Guard& guard : guards) {
-      ARROW_RETURN_NOT_OK(CheckVersion(guard.key, entry_of(guard.key).head->appended, guard.version));
+      ARROW_RETURN_NOT_OK(
+          CheckVersion(guard.key, entry_of(guard.key).head->appended, guard.version));
     }
 
     // Decide everything on copies, so that a refusal leaves no trace.
@@ -459,7 +493,8 @@ Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
     std::map<uint16_t, SlotState> slots;
     for (size_t i = 0; i < ops.size(); ++i) {
       const Op& op = ops[i];
-      auto& row = rows.try_emplace(op.key.text(), entry_of(op.key).head->appended).first->second;
+      auto& row =
+          rows.try_emplace(op.key.text(), entry_of(op.key).head->appended).first->second;
       SlotState& slot =
           slots.try_emplace(op.key.slot(), table_.slot(op.key.slot())).first->second;
       ARROW_ASSIGN_OR_RAISE(Planned planned, Plan(context, op, row, &slot, staged[i]));
@@ -473,13 +508,12 @@ Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
         mutation.patches.emplace_back(planned.row->version, staged[i]);
       }
       commit.batch.mutations.push_back(std::move(mutation));
-      commit.publications.push_back(
-          {{EventTypeOf(op.type), op.key, planned.row->seq, planned.row->version,
-            planned.row->kind},
-           *planned.row,
-           row ? row->seq : 0,
-           op.payload,
-           {}});
+      commit.publications.push_back({{EventTypeOf(op.type), op.key, planned.row->seq,
+                                      planned.row->version, planned.row->kind},
+                                     *planned.row,
+                                     row ? row->seq : 0,
+                                     op.payload,
+                                     {}});
       row = std::move(planned.row);
     }
 
@@ -501,11 +535,12 @@ Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
       commit.durability = std::max(commit.durability,
                                    op.options.durability.value_or(options_.durability));
     }
-    // A replay is answered only when its first attempt is durable: it waits its turn in the lane, with nothing to do.
+    // A replay is answered only when its first attempt is durable: it waits its turn in
+    // the lane, with nothing to do.
     if (commit.publications.empty() && !replayed) return results;
     lane_.Append(&commit);
   }
-  ARROW_RETURN_NOT_OK(lane_.Await(&commit));
+  ARROW_RETURN_NOT_OK(WithDefaultOutcome(lane_.Await(&commit), Outcome::kUnknown));
   for (size_t i = 0; i < ops.size(); ++i) {
     FLAME_LOG_DEBUG(cache, "commit {} key={} version={} seq={} bytes={}{}",
                     ops[i].type == Op::Type::kPut     ? "put"
@@ -518,12 +553,22 @@ Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
   return results;
 }
 
+Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
+                                                 const std::vector<Guard>& guards,
+                                                 std::vector<Op> ops) {
+  auto results = Write(context, guards, std::move(ops));
+  // Whatever fails before the lane has it has not been applied.
+  if (!results.ok()) return WithDefaultOutcome(results.status(), Outcome::kNotApplied);
+  return results;
+}
+
 Result<WriteResult> Cache::Put(const RequestContext& context, const Key& key,
-                               std::shared_ptr<const Payload> payload, const WriteOptions& options,
-                               bool generated) {
-  ARROW_ASSIGN_OR_RAISE(auto results,
-                        Transact(context, {},
-                                 {{Op::Type::kPut, key, std::move(payload), options, generated}}));
+                               std::shared_ptr<const Payload> payload,
+                               const WriteOptions& options, bool generated) {
+  ARROW_ASSIGN_OR_RAISE(
+      auto results,
+      Transact(context, {},
+               {{Op::Type::kPut, key, std::move(payload), options, generated}}));
   return results[0];
 }
 
@@ -532,12 +577,13 @@ Result<WriteResult> Cache::Patch(const RequestContext& context, const Key& key,
                                  const WriteOptions& options) {
   ARROW_ASSIGN_OR_RAISE(
       auto results,
-      Transact(context, {}, {{Op::Type::kPatch, key, std::move(payload), options, false}}));
+      Transact(context, {},
+               {{Op::Type::kPatch, key, std::move(payload), options, false}}));
   return results[0];
 }
 
-Result<std::optional<WriteResult>> Cache::Mutate(const RequestContext& context, const Key& key,
-                                                 const Decide& decide) {
+Result<std::optional<WriteResult>> Cache::Mutate(const RequestContext& context,
+                                                 const Key& key, const Decide& decide) {
   while (true) {
     ARROW_ASSIGN_OR_RAISE(const GetResult got, Get(context, key, 0));
     const auto* snapshot = std::get_if<std::shared_ptr<const Snapshot>>(&got);
@@ -556,7 +602,8 @@ Result<int64_t> Cache::Delete(const RequestContext& context, const Selection& se
   ENTER_OR_RETURN();
   auto delete_keys = [&](const std::vector<Key>& keys) -> Result<int64_t> {
     std::vector<Op> ops;
-    for (const Key& key : keys) ops.push_back({Op::Type::kDelete, key, nullptr, options, false});
+    for (const Key& key : keys)
+      ops.push_back({Op::Type::kDelete, key, nullptr, options, false});
     ARROW_ASSIGN_OR_RAISE(const auto results, Transact(context, {}, std::move(ops)));
     ARROW_RETURN_NOT_OK(FoldIfMany());
     return std::count_if(results.begin(), results.end(),
@@ -565,7 +612,8 @@ Result<int64_t> Cache::Delete(const RequestContext& context, const Selection& se
   if (selection.key) return delete_keys({*selection.key});
 
   if (options.if_version) {
-    return InvalidError("if_version goes with a full key; '" + selection.prefix + "' is a prefix");
+    return InvalidError("if_version goes with a full key; '" + selection.prefix +
+                        "' is a prefix");
   }
   ARROW_RETURN_NOT_OK(
       authorizer_->Authorize(context.principal, Operation::kDelete, selection.prefix));
@@ -592,7 +640,7 @@ Result<int64_t> Cache::Delete(const RequestContext& context, const Selection& se
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------
 // Reading
 
 std::shared_ptr<const Snapshot> Cache::MakeSnapshot(const Row& row, StoredObject object) {
@@ -611,9 +659,11 @@ std::shared_ptr<const Snapshot> Cache::MakeSnapshot(const Row& row, StoredObject
   return snapshot;
 }
 
-Result<GetResult> Cache::Get(const RequestContext& context, const Key& key, Version known) {
+Result<GetResult> Cache::Get(const RequestContext& context, const Key& key,
+                             Version known) {
   ENTER_OR_RETURN();
-  ARROW_RETURN_NOT_OK(authorizer_->Authorize(context.principal, Operation::kGet, key.text()));
+  ARROW_RETURN_NOT_OK(
+      authorizer_->Authorize(context.principal, Operation::kGet, key.text()));
   Shard& shard = table_.ShardOf(key);
   for (int attempt = 0; attempt < kMaxRereads; ++attempt) {
     uint64_t publishes = 0;
@@ -642,7 +692,8 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key, Vers
     {
       MutexLock lock(shard.mutex);
       const auto found = shard.entries.find(key.text());
-      // The object became resident while we looked: whoever reads next is shown that, and so must we.
+      // The object became resident while we looked: whoever reads next is shown that, and
+      // so must we.
       if (found != shard.entries.end() &&
           (found->second.published != nullptr || found->second.reading)) {
         continue;
@@ -661,13 +712,15 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key, Vers
       Entry& entry = shard.entries[key.text()];
       entry.reading = false;
       shard.changed.NotifyAll();
-      // Only if nothing was published meanwhile is this certainly still the newest; otherwise it was the newest when
-      // it was found, which is good enough for this caller but not for the table.
+      // Only if nothing was published meanwhile is this certainly still the newest;
+      // otherwise it was the newest when it was found, which is good enough for this
+      // caller but not for the table.
       if (snapshot != nullptr && entry.pending == 0 && entry.published == nullptr &&
           shard.publishes == publishes) {
         entry.published = snapshot;
       }
-      // A commit has replaced the bytes that readers are still to see: it is about to be published.
+      // A commit has replaced the bytes that readers are still to see: it is about to be
+      // published.
       if (IsError(object.status(), ErrorCode::kStale) && entry.pending > 0 &&
           shard.publishes == publishes) {
         shard.changed.Wait(lock);
@@ -677,12 +730,14 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key, Vers
     if (snapshot != nullptr) return snapshot;
     if (!IsError(object.status(), ErrorCode::kStale)) return object.status();
   }
-  return MakeError(ErrorCode::kUnavailable,
-                   fmt::format("{} is being rewritten faster than it can be read; try again",
-                               key.text()));
+  return MakeError(
+      ErrorCode::kUnavailable,
+      fmt::format("{} is being rewritten faster than it can be read; try again",
+                  key.text()));
 }
 
-Result<std::optional<ObjectStat>> Cache::StatOf(const Key& key, const Snapshot& snapshot) const {
+Result<std::optional<ObjectStat>> Cache::StatOf(const Key& key,
+                                                const Snapshot& snapshot) const {
   if (snapshot.expires_at_ms != 0 && snapshot.expires_at_ms <= clock_->WallMs()) {
     return std::nullopt;
   }
@@ -701,10 +756,13 @@ Result<std::optional<ObjectStat>> Cache::StatOf(const Key& key, const Snapshot& 
   return stat;
 }
 
-Result<std::optional<ObjectStat>> Cache::Stat(const RequestContext& context, const Key& key) {
+Result<std::optional<ObjectStat>> Cache::Stat(const RequestContext& context,
+                                              const Key& key) {
   ENTER_OR_RETURN();
-  ARROW_RETURN_NOT_OK(authorizer_->Authorize(context.principal, Operation::kStat, key.text()));
-  // What is resident is what Get answers; the row counts only for an object that is not, before and after the look.
+  ARROW_RETURN_NOT_OK(
+      authorizer_->Authorize(context.principal, Operation::kStat, key.text()));
+  // What is resident is what Get answers; the row counts only for an object that is not,
+  // before and after the look.
   if (const auto snapshot = FindResident(key)) return StatOf(key, *snapshot);
   ARROW_ASSIGN_OR_RAISE(const auto row, FindRow(key));
   if (const auto snapshot = FindResident(key)) return StatOf(key, *snapshot);
@@ -720,13 +778,15 @@ std::shared_ptr<const Snapshot> Cache::FindResident(const Key& key) {
 }
 
 Result<std::vector<ObjectStat>> Cache::List(const RequestContext& context,
-                                            const std::string& prefix, const std::string& after,
-                                            int64_t limit) {
+                                            const std::string& prefix,
+                                            const std::string& after, int64_t limit) {
   ENTER_OR_RETURN();
-  ARROW_RETURN_NOT_OK(authorizer_->Authorize(context.principal, Operation::kList, prefix));
+  ARROW_RETURN_NOT_OK(
+      authorizer_->Authorize(context.principal, Operation::kList, prefix));
   std::vector<ObjectStat> stats;
   std::string position = after;
-  // Plain keys and expired objects are passed over, so a page may take several of the store's.
+  // Plain keys and expired objects are passed over, so a page may take several of the
+  // store's.
   while (std::ssize(stats) < limit) {
     ARROW_ASSIGN_OR_RAISE(auto rows,
                           store_->Scan(prefix, position, limit - std::ssize(stats)));
@@ -743,12 +803,13 @@ Result<Feed::Page> Cache::ReadFeed(const RequestContext& context, std::string_vi
                                    const std::string& prefix, int64_t limit,
                                    std::chrono::milliseconds wait) {
   ENTER_OR_RETURN();
-  ARROW_RETURN_NOT_OK(authorizer_->Authorize(context.principal, Operation::kFeed, prefix));
+  ARROW_RETURN_NOT_OK(
+      authorizer_->Authorize(context.principal, Operation::kFeed, prefix));
   if (cursor.empty()) return Feed::Page{false, {}, feed_.Now()};
   return feed_.Read(cursor, prefix, limit, wait, context.cancelled);
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------
 // Publishing: called by the commit lane, in order
 
 void Cache::Publish(const Publication& publication) {
@@ -774,11 +835,13 @@ void Cache::Publish(const Publication& publication) {
         break;
       }
       case CommitEvent::Type::kPatch:
-        // Extends what is resident, if that is what the patch was appended to; else the next reader loads it all.
+        // Extends what is resident, if that is what the patch was appended to; else the
+        // next reader loads it all.
         if (retired != nullptr && retired->seq == publication.previous_seq) {
           entry.published = MakeSnapshot(
-              row, {retired->base, std::make_shared<const flame::Patch>(flame::Patch{
-                                       row.version, publication.payload, retired->last_patch})});
+              row, {retired->base,
+                    std::make_shared<const flame::Patch>(flame::Patch{
+                        row.version, publication.payload, retired->last_patch})});
         }
         break;
       case CommitEvent::Type::kDelete:
@@ -794,7 +857,8 @@ void Cache::Publish(const Publication& publication) {
   feed_.AfterPublish(publication.event);
 }
 
-// A batch failed, and with it everything that was appended after it: forget all heads that were built on it.
+// A batch failed, and with it everything that was appended after it: forget all heads
+// that were built on it.
 void Cache::Abandon(const Status& why) {
   FLAME_LOG_ERROR(cache, "commit failed: {}", why.ToString());
   std::vector<std::unique_ptr<MutexLock>> locks;
@@ -819,7 +883,7 @@ void Cache::Abandon(const Status& why) {
   tombstones_ = tombstones;
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------
 // Folding tombstones into floors
 
 Status Cache::FoldIfMany() {
@@ -837,7 +901,8 @@ Status Cache::FoldIfMany() {
     if (most == 0) return Status::OK();
     const int64_t before = tombstones_;
     ARROW_RETURN_NOT_OK(FoldSlot(fullest, std::numeric_limits<int64_t>::max()));
-    if (tombstones_ >= before) return Status::OK();  // Busy keys: another delete will try again.
+    if (tombstones_ >= before)
+      return Status::OK();  // Busy keys: another delete will try again.
   }
   return Status::OK();
 }
@@ -883,7 +948,8 @@ Status Cache::FoldSlot(uint16_t slot, int64_t until_ms) {
     commit.batch.slots.emplace_back(slot, state);
     lane_.Append(&commit);
   }
-  FLAME_LOG_DEBUG(cache, "folded {} tombstones of slot {}", commit.batch.folded.size(), slot);
+  FLAME_LOG_DEBUG(cache, "folded {} tombstones of slot {}", commit.batch.folded.size(),
+                  slot);
   return lane_.Await(&commit);
 }
 

@@ -1,9 +1,10 @@
-// Cache: the one place that knows what "newest", "absent", "expired" and "allowed" mean. Doors decode a call, ask here,
-// and encode the answer; stores keep what they are given.
+// Cache: the one place that knows what "newest", "absent", "expired" and "allowed" mean.
+// Doors decode a call, ask here, and encode the answer; stores keep what they are given.
 //
-// A write passes three stages (docs/internals/write_path.md): (1) under the lock of its shard it is given the next
-// version and appended to the commit lane; (2) without a lock the lane makes it durable; (3) the lane publishes it, in
-// order, and only then is the writer answered. Readers see published versions only.
+// A write passes three stages (docs/internals/write_path.md): (1) under the lock of its
+// shard it is given the next version and appended to the commit lane; (2) without a lock
+// the lane makes it durable; (3) the lane publishes it, in order, and only then is the
+// writer answered. Readers see published versions only.
 //
 // Thread-safe. No lock is held while payload bytes move or a disk is waited for.
 #pragma once
@@ -35,21 +36,25 @@ namespace flame {
 struct CacheOptions {
   Durability durability = Durability::kProcess;  // Of writes that do not ask for another.
   int32_t max_patches = 1000;                    // Per object.
-  int64_t max_tombstones = 100'000;              // Exact ones; beyond that slots are folded into their floors.
-  int64_t compact_below = 16 * 1024;             // Smaller payloads are copied out of the message that brought them.
-  size_t feed_capacity = 16 * 1024;              // Events that a feed reader may lag behind.
+  // Exact ones; beyond that slots are folded into their floors.
+  int64_t max_tombstones = 100'000;
+  // Smaller payloads are copied out of the message that brought them.
+  int64_t compact_below = 16 * 1024;
+  size_t feed_capacity = 16 * 1024;  // Events that a feed reader may lag behind.
 };
 
 struct WriteOptions {
-  std::optional<Version> if_version;  // Only if this is the newest version; 0 = only if the key is absent.
-  int64_t ttl_ms = 0;                 // 0 = never expires.
+  // Only if this is the newest version; 0 = only if the key is absent.
+  std::optional<Version> if_version;
+  int64_t ttl_ms = 0;  // 0 = never expires.
   std::optional<Durability> durability;
 };
 
 struct WriteResult {
   Version version = 0;
   uint64_t seq = 0;
-  bool replayed = false;  // This op_id had been applied before; `version` is what it was given then.
+  // This op_id had been applied before; `version` is what it was given then.
+  bool replayed = false;
 };
 
 struct Absent {};
@@ -78,20 +83,23 @@ class Cache {
         CacheOptions options);
   ~Cache();
 
-  /// Create or replace the object. `generated`: the key's id was drawn here at random, so it starts at version 1.
+  /// Create or replace the object. `generated`: the key's id was drawn here at random, so
+  /// it starts at version 1.
   arrow::Result<WriteResult> Put(const RequestContext& context, const Key& key,
                                  std::shared_ptr<const Payload> payload,
-                                 const WriteOptions& options = {}, bool generated = false);
-  /// Append to an object of the same kind (and, if native, of the same schema). kNotFound, kWrongKind,
-  /// kTooManyPatches.
+                                 const WriteOptions& options = {},
+                                 bool generated = false);
+  /// Append to an object of the same kind (and, if native, of the same schema).
+  /// kNotFound, kWrongKind, kTooManyPatches.
   arrow::Result<WriteResult> Patch(const RequestContext& context, const Key& key,
                                    std::shared_ptr<const Payload> payload,
                                    const WriteOptions& options = {});
-  /// Read, decide, put: `decide` gets the present snapshot (null = absent) and returns the new payload, or null to leave
-  /// it. Called again when another writer came between.
-  using Decide = std::function<arrow::Result<std::shared_ptr<const Payload>>(const Snapshot*)>;
-  arrow::Result<std::optional<WriteResult>> Mutate(const RequestContext& context, const Key& key,
-                                                   const Decide& decide);
+  /// Read, decide, put: `decide` gets the present snapshot (null = absent) and returns
+  /// the new payload, or null to leave it. Called again when another writer came between.
+  using Decide =
+      std::function<arrow::Result<std::shared_ptr<const Payload>>(const Snapshot*)>;
+  arrow::Result<std::optional<WriteResult>> Mutate(const RequestContext& context,
+                                                   const Key& key, const Decide& decide);
 
   struct Guard {
     Key key;
@@ -105,33 +113,39 @@ class Cache {
     WriteOptions options;
     bool generated = false;
   };
-  /// All of `ops`, in order, if all guards hold; or nothing. One log record. A delete of an absent key gives version 0.
+  /// All of `ops`, in order, if all guards hold; or nothing. One log record. A delete of
+  /// an absent key gives version 0.
   arrow::Result<std::vector<WriteResult>> Transact(const RequestContext& context,
                                                    const std::vector<Guard>& guards,
                                                    std::vector<Op> ops);
 
-  /// The newest published version, or that it is still `known` (0 = none in hand), or that there is none.
-  arrow::Result<GetResult> Get(const RequestContext& context, const Key& key, Version known);
+  /// The newest published version, or that it is still `known` (0 = none in hand), or
+  /// that there is none.
+  arrow::Result<GetResult> Get(const RequestContext& context, const Key& key,
+                               Version known);
   /// Without the bytes.
-  arrow::Result<std::optional<ObjectStat>> Stat(const RequestContext& context, const Key& key);
-  /// Up to `limit` objects whose keys start with `prefix` and come after `after`, in byte order.
+  arrow::Result<std::optional<ObjectStat>> Stat(const RequestContext& context,
+                                                const Key& key);
+  /// Up to `limit` objects whose keys start with `prefix` and come after `after`, in byte
+  /// order.
   arrow::Result<std::vector<ObjectStat>> List(const RequestContext& context,
-                                              const std::string& prefix, const std::string& after,
-                                              int64_t limit);
-  /// Delete what `selection` names; how many objects that were. A prefix is worked through in pages: objects put
-  /// meanwhile may stay.
+                                              const std::string& prefix,
+                                              const std::string& after, int64_t limit);
+  /// Delete what `selection` names; how many objects that were. A prefix is worked
+  /// through in pages: objects put meanwhile may stay.
   arrow::Result<int64_t> Delete(const RequestContext& context, const Selection& selection,
                                 const WriteOptions& options = {});
 
   /// Empty cursor: the cursor for "from now on".
-  arrow::Result<Feed::Page> ReadFeed(const RequestContext& context, std::string_view cursor,
-                                     const std::string& prefix, int64_t limit,
-                                     std::chrono::milliseconds wait);
+  arrow::Result<Feed::Page> ReadFeed(const RequestContext& context,
+                                     std::string_view cursor, const std::string& prefix,
+                                     int64_t limit, std::chrono::milliseconds wait);
 
   /// Fold tombstones that are older than `age` into the floors of their slots.
   arrow::Status FoldOldTombstones(std::chrono::milliseconds age);
 
-  /// Let every feed reader that waits for news go with what it has: the server is about to stop.
+  /// Let every feed reader that waits for news go with what it has: the server is about
+  /// to stop.
   void StopWaiting() { feed_.Close(); }
   /// Refuse new calls, wait for those inside, close the store. Idempotent.
   arrow::Status Close();
@@ -152,23 +166,31 @@ class Cache {
     return row && !row->deleted && !IsExpired(*row);
   }
 
-  /// The key's newest appended row, looked up in the store when nobody has it in hand. Adopts foreign files.
+  /// The key's newest appended row, looked up in the store when nobody has it in hand.
+  /// Adopts foreign files.
   arrow::Result<std::optional<Row>> LoadHead(const Key& key, bool may_be_foreign);
-  /// Take a file that another program left for `key` into the store. True if there was one.
+  /// Take a file that another program left for `key` into the store. True if there was
+  /// one.
   arrow::Result<bool> Adopt(const Key& key, const std::optional<Row>& row);
   /// The key's newest published row. Adopts foreign files.
   arrow::Result<std::optional<Row>> FindRow(const Key& key);
 
-  Version NextVersion(const std::optional<Row>& row, const SlotState& slot, bool generated) const;
+  Version NextVersion(const std::optional<Row>& row, const SlotState& slot,
+                      bool generated) const;
   arrow::Status CheckVersion(const Key& key, const std::optional<Row>& row,
                              std::optional<Version> expected) const;
+  /// Transact, but for the outcome of refusals.
+  arrow::Result<std::vector<WriteResult>> Write(const RequestContext& context,
+                                                const std::vector<Guard>& guards,
+                                                std::vector<Op> ops);
   arrow::Result<Planned> Plan(const RequestContext& context, const Op& op,
                               const std::optional<Row>& row, SlotState* slot,
                               const std::shared_ptr<StagedPayload>& staged) const;
 
   /// The published snapshot; null when the object is not resident, or absent.
   std::shared_ptr<const Snapshot> FindResident(const Key& key);
-  arrow::Result<std::optional<ObjectStat>> StatOf(const Key& key, const Snapshot& snapshot) const;
+  arrow::Result<std::optional<ObjectStat>> StatOf(const Key& key,
+                                                  const Snapshot& snapshot) const;
   std::shared_ptr<const Snapshot> MakeSnapshot(const Row& row, StoredObject object);
   void Publish(const Publication& publication);
   void Abandon(const arrow::Status& why);
@@ -176,9 +198,9 @@ class Cache {
   /// Fold the slot's tombstones of `until_ms` (wall clock) or before.
   arrow::Status FoldSlot(uint16_t slot, int64_t until_ms);
 
-  Store* const store_;                // Borrowed.
-  BufferPool* const pool_;            // Borrowed.
-  const Clock* const clock_;          // Borrowed.
+  Store* const store_;                  // Borrowed.
+  BufferPool* const pool_;              // Borrowed.
+  const Clock* const clock_;            // Borrowed.
   const Authorizer* const authorizer_;  // Borrowed.
   const CacheOptions options_;
 

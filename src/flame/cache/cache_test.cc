@@ -23,7 +23,8 @@ namespace {
 class TempDir {
  public:
   TempDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "flame-cache-XXXXXX").string();
+    std::string name =
+        (std::filesystem::temp_directory_path() / "flame-cache-XXXXXX").string();
     path_ = mkdtemp(name.data());
   }
   ~TempDir() { std::filesystem::remove_all(path_); }
@@ -74,7 +75,8 @@ class CacheContractTest : public ::testing::Test {
   void Open(CacheOptions options = {}) {
     ASSERT_OK_AND_ASSIGN(store_, Backend::Open(dir_.path()));
     pool_ = MakeHeapPool();
-    cache_ = std::make_unique<Cache>(store_.get(), pool_.get(), &clock_, &allow_all_, options);
+    cache_ =
+        std::make_unique<Cache>(store_.get(), pool_.get(), &clock_, &allow_all_, options);
   }
   void Reopen(CacheOptions options = {}) {
     ASSERT_OK(cache_->Close());
@@ -86,12 +88,14 @@ class CacheContractTest : public ::testing::Test {
   Key K(const std::string& text) { return *Key::Parse(text); }
   arrow::Result<Version> Put(const std::string& key, const std::string& bytes,
                              WriteOptions options = {}, RequestContext context = {}) {
-    ARROW_ASSIGN_OR_RAISE(const auto result, cache_->Put(context, K(key), Bytes(bytes), options));
+    ARROW_ASSIGN_OR_RAISE(const auto result,
+                          cache_->Put(context, K(key), Bytes(bytes), options));
     return result.version;
   }
   arrow::Result<Version> Patch(const std::string& key, const std::string& bytes,
                                RequestContext context = {}) {
-    ARROW_ASSIGN_OR_RAISE(const auto result, cache_->Patch(context, K(key), Bytes(bytes)));
+    ARROW_ASSIGN_OR_RAISE(const auto result,
+                          cache_->Patch(context, K(key), Bytes(bytes)));
     return result.version;
   }
   arrow::Result<int64_t> Delete(const std::string& selection, WriteOptions options = {}) {
@@ -132,7 +136,8 @@ class CacheContractTest : public ::testing::Test {
 using Backends = ::testing::Types<MemoryBackend, FsBackend<65536>, FsBackend<0>>;
 TYPED_TEST_SUITE(CacheContractTest, Backends);
 
-// --- Versions ------------------------------------------------------------------------------------------------------
+// --- Versions
+// ---------------------------------------------------------------------------------------
 
 TYPED_TEST(CacheContractTest, ANewKeyStartsAt1AndEveryWriteAddsOne) {
   EXPECT_EQ(*this->Put("a/s/o", "x"), 1);
@@ -161,7 +166,8 @@ TYPED_TEST(CacheContractTest, A3_VersionsGoOnAfterARestart) {
   EXPECT_EQ(*this->Put("a/s/kept", "y"), 2);
 }
 
-// Goal: folding tombstones away gives no version out twice. Method: keep none exactly; keys of one slot share a floor.
+// Goal: folding tombstones away gives no version out twice. Method: keep none exactly;
+// keys of one slot share a floor.
 TYPED_TEST(CacheContractTest, A3_VersionsAreNotReusedAfterTombstonesAreFolded) {
   CacheOptions options;
   options.max_tombstones = 0;
@@ -174,7 +180,8 @@ TYPED_TEST(CacheContractTest, A3_VersionsAreNotReusedAfterTombstonesAreFolded) {
   this->Reopen(options);
   EXPECT_GE(*this->Put("a/{t}/z", "after a restart"), 6);
   // An id that was drawn at random can't have been seen: stock clients rely on 1.
-  const auto generated = this->cache_->Put({}, this->K("a/{t}/5a1c"), Bytes("x"), {}, true);
+  const auto generated =
+      this->cache_->Put({}, this->K("a/{t}/5a1c"), Bytes("x"), {}, true);
   EXPECT_EQ(generated->version, 1);
 }
 
@@ -215,7 +222,8 @@ TYPED_TEST(CacheContractTest, EverythingReadsTheSameAfterAReopen) {
   EXPECT_EQ(this->Get("a/s/o"), "v5 again");
 }
 
-// --- Conditions ----------------------------------------------------------------------------------------------------
+// --- Conditions
+// ---------------------------------------------------------------------------------------
 
 TYPED_TEST(CacheContractTest, IfVersionWritesOnlyOverThatVersion) {
   WriteOptions absent{.if_version = 0};
@@ -225,10 +233,12 @@ TYPED_TEST(CacheContractTest, IfVersionWritesOnlyOverThatVersion) {
   EXPECT_EQ(DetailOf(again.status())->version, 1);
   EXPECT_EQ(DetailOf(again.status())->outcome, Outcome::kNotApplied);
   EXPECT_EQ(*this->Put("a/s/o", "z", {.if_version = 1}), 2);
-  EXPECT_TRUE(IsError(this->Delete("a/s/o", {.if_version = 1}).status(), ErrorCode::kConflict));
+  EXPECT_TRUE(
+      IsError(this->Delete("a/s/o", {.if_version = 1}).status(), ErrorCode::kConflict));
   EXPECT_EQ(*this->Delete("a/s/o", {.if_version = 2}), 1);
   // A deleted key is absent.
-  EXPECT_TRUE(IsError(this->Put("a/s/o", "w", {.if_version = 2}).status(), ErrorCode::kConflict));
+  EXPECT_TRUE(
+      IsError(this->Put("a/s/o", "w", {.if_version = 2}).status(), ErrorCode::kConflict));
   EXPECT_EQ(*this->Put("a/s/o", "w", absent), 3);
 }
 
@@ -244,7 +254,8 @@ TYPED_TEST(CacheContractTest, ARetryAppliesOnce) {
   EXPECT_EQ(*this->Patch("a/s/o", "p", second), 2);
   EXPECT_EQ(this->Get("a/s/o"), "v2 x+p");
   // Older than what this origin did last: nobody can tell any more.
-  EXPECT_TRUE(IsError(this->Put("a/s/o", "x", {}, retry).status(), ErrorCode::kUnknownOutcome));
+  EXPECT_TRUE(
+      IsError(this->Put("a/s/o", "x", {}, retry).status(), ErrorCode::kUnknownOutcome));
 }
 
 TYPED_TEST(CacheContractTest, ARetryIsRecognisedAfterDeleteAndRestart) {
@@ -271,25 +282,27 @@ TYPED_TEST(CacheContractTest, ARetryByAForgottenOriginIsUndecidableNotApplied) {
 TYPED_TEST(CacheContractTest, TransactAppliesAllOrNothing) {
   using Op = Cache::Op;
   ASSERT_OK(this->Put("a/s/x", "x1").status());
-  const auto done = this->cache_->Transact(
-      {}, {{this->K("a/s/x"), 1}, {this->K("a/s/new"), 0}},
-      {{Op::Type::kPut, this->K("a/s/y"), Bytes("y1")},
-       {Op::Type::kPatch, this->K("a/s/x"), Bytes("p")},
-       {Op::Type::kPatch, this->K("a/s/y"), Bytes("q")},
-       {Op::Type::kDelete, this->K("a/s/none"), nullptr}});
+  const auto done =
+      this->cache_->Transact({}, {{this->K("a/s/x"), 1}, {this->K("a/s/new"), 0}},
+                             {{Op::Type::kPut, this->K("a/s/y"), Bytes("y1")},
+                              {Op::Type::kPatch, this->K("a/s/x"), Bytes("p")},
+                              {Op::Type::kPatch, this->K("a/s/y"), Bytes("q")},
+                              {Op::Type::kDelete, this->K("a/s/none"), nullptr}});
   ASSERT_OK(done.status());
   EXPECT_EQ((*done)[2].version, 2);
   EXPECT_EQ((*done)[3].version, 0);
   EXPECT_EQ(this->Get("a/s/x"), "v2 x1+p");
   EXPECT_EQ(this->Get("a/s/y"), "v2 y1+q");
 
-  const auto refused = this->cache_->Transact(
-      {}, {{this->K("a/s/x"), 1}},
-      {{Op::Type::kPut, this->K("a/s/y"), Bytes("no")}, {Op::Type::kPut, this->K("b/s/z"), Bytes("no")}});
+  const auto refused =
+      this->cache_->Transact({}, {{this->K("a/s/x"), 1}},
+                             {{Op::Type::kPut, this->K("a/s/y"), Bytes("no")},
+                              {Op::Type::kPut, this->K("b/s/z"), Bytes("no")}});
   EXPECT_TRUE(IsError(refused.status(), ErrorCode::kConflict));
-  const auto half = this->cache_->Transact(
-      {}, {},
-      {{Op::Type::kPut, this->K("a/s/y"), Bytes("no")}, {Op::Type::kPatch, this->K("b/s/z"), Bytes("no")}});
+  const auto half =
+      this->cache_->Transact({}, {},
+                             {{Op::Type::kPut, this->K("a/s/y"), Bytes("no")},
+                              {Op::Type::kPatch, this->K("b/s/z"), Bytes("no")}});
   EXPECT_TRUE(IsError(half.status(), ErrorCode::kNotFound));
   EXPECT_EQ(this->Get("a/s/y"), "v2 y1+q");
   EXPECT_EQ(*this->Put("a/s/y", "y3"), 3);
@@ -306,7 +319,8 @@ TYPED_TEST(CacheContractTest, MutateDecidesOnWhatIsThere) {
   EXPECT_EQ(this->Get("a/s/o"), "v2 xx");
 }
 
-// --- Patches -------------------------------------------------------------------------------------------------------
+// --- Patches
+// ---------------------------------------------------------------------------------------
 
 TYPED_TEST(CacheContractTest, PatchingNeedsAnObjectOfTheSameKind) {
   EXPECT_TRUE(IsError(this->Patch("a/s/none", "p").status(), ErrorCode::kNotFound));
@@ -316,8 +330,9 @@ TYPED_TEST(CacheContractTest, PatchingNeedsAnObjectOfTheSameKind) {
   ASSERT_OK(this->Put("a/s/o", "x").status());
   EXPECT_TRUE(IsError(this->cache_->Patch({}, this->K("a/s/o"), Table({3})).status(),
                       ErrorCode::kWrongKind));
-  EXPECT_TRUE(IsError(this->cache_->Patch({}, this->K("a/s/t"), Table({3}, "other")).status(),
-                      ErrorCode::kWrongKind));
+  EXPECT_TRUE(
+      IsError(this->cache_->Patch({}, this->K("a/s/t"), Table({3}, "other")).status(),
+              ErrorCode::kWrongKind));
   EXPECT_EQ((*this->cache_->Stat({}, this->K("a/s/t")))->version, 1);
 }
 
@@ -331,8 +346,9 @@ TYPED_TEST(CacheContractTest, AppendedBatchesFollowTheTable) {
   EXPECT_EQ(snapshot->version, 3);
   EXPECT_EQ(snapshot->base_version, 1);
   ASSERT_EQ(snapshot->PatchesAfter(1).size(), 2u);
-  ASSERT_OK_AND_ASSIGN(const auto batches, DecodeNative(snapshot->base->schema(),
-                                                        snapshot->last_patch->payload->frames(), true));
+  ASSERT_OK_AND_ASSIGN(const auto batches,
+                       DecodeNative(snapshot->base->schema(),
+                                    snapshot->last_patch->payload->frames(), true));
   EXPECT_EQ(batches[0]->num_rows(), 2);
 }
 
@@ -347,7 +363,8 @@ TYPED_TEST(CacheContractTest, C11_AThousandPatchesAreTheMost) {
   EXPECT_OK(this->Patch("a/s/o", "p").status());
 }
 
-// --- Deleting and listing ------------------------------------------------------------------------------------------
+// --- Deleting and listing
+// ---------------------------------------------------------------------------------------
 
 TYPED_TEST(CacheContractTest, APrefixDeleteTakesItsSessionsAndNoOther) {
   for (const char* key : {"pb/s1/a", "pb/s1/b", "pb/s11/c", "pb/s2/d", "pbx/s1/e"}) {
@@ -361,14 +378,16 @@ TYPED_TEST(CacheContractTest, APrefixDeleteTakesItsSessionsAndNoOther) {
 }
 
 TYPED_TEST(CacheContractTest, DeletesOfManyPagesAreComplete) {
-  for (int i = 0; i < 1234; ++i) ASSERT_OK(this->Put("a/s/" + std::to_string(i), "x").status());
+  for (int i = 0; i < 1234; ++i)
+    ASSERT_OK(this->Put("a/s/" + std::to_string(i), "x").status());
   ASSERT_OK(this->Put("b/s/o", "x").status());
   EXPECT_EQ(*this->Delete("a/*"), 1234);
   EXPECT_THAT(this->List(""), ::testing::ElementsAre("b/s/o"));
 }
 
 TYPED_TEST(CacheContractTest, ListsPageInKeyOrder) {
-  for (int i = 9; i >= 0; --i) ASSERT_OK(this->Put("a/s/" + std::to_string(i), "xy").status());
+  for (int i = 9; i >= 0; --i)
+    ASSERT_OK(this->Put("a/s/" + std::to_string(i), "xy").status());
   std::string after;
   std::vector<std::string> keys;
   while (true) {
@@ -404,7 +423,8 @@ TYPED_TEST(CacheContractTest, ExpiredObjectsAreAbsentAndTheirVersionsGoOn) {
   EXPECT_EQ(*this->Put("a/s/o", "y", {.if_version = 0}), 2);
 }
 
-// --- Memory and readers --------------------------------------------------------------------------------------------
+// --- Memory and readers
+// ---------------------------------------------------------------------------------------
 
 TYPED_TEST(CacheContractTest, AReadersSnapshotOutlivesPutsAndDeletes) {
   ASSERT_OK(this->Put("a/s/o", "old").status());
@@ -418,8 +438,10 @@ TYPED_TEST(CacheContractTest, AReadersSnapshotOutlivesPutsAndDeletes) {
 TYPED_TEST(CacheContractTest, E1_ReadersShareTheBytes) {
   const std::string large(100'000, 'x');
   ASSERT_OK(this->Put("a/s/o", large).status());
-  const auto first = std::get<std::shared_ptr<const Snapshot>>(*this->cache_->Get({}, this->K("a/s/o"), 0));
-  const auto second = std::get<std::shared_ptr<const Snapshot>>(*this->cache_->Get({}, this->K("a/s/o"), 0));
+  const auto first = std::get<std::shared_ptr<const Snapshot>>(
+      *this->cache_->Get({}, this->K("a/s/o"), 0));
+  const auto second = std::get<std::shared_ptr<const Snapshot>>(
+      *this->cache_->Get({}, this->K("a/s/o"), 0));
   EXPECT_EQ(first->base->chunks()[0]->data(), second->base->chunks()[0]->data());
   EXPECT_EQ(this->pool_->Allocated(), 0) << "a large payload was copied";
 }
@@ -451,13 +473,15 @@ TYPED_TEST(CacheContractTest, TheFeedTellsEveryCommitInOrder) {
 TYPED_TEST(CacheContractTest, AfterCloseCallsAreUnavailable) {
   ASSERT_OK(this->cache_->Close());
   EXPECT_TRUE(IsError(this->Put("a/s/o", "x").status(), ErrorCode::kUnavailable));
-  EXPECT_TRUE(IsError(this->cache_->Get({}, this->K("a/s/o"), 0).status(), ErrorCode::kUnavailable));
+  EXPECT_TRUE(IsError(this->cache_->Get({}, this->K("a/s/o"), 0).status(),
+                      ErrorCode::kUnavailable));
 }
 
 // Goal: one authorisation point for every call. Method: deny everything.
 TYPED_TEST(CacheContractTest, EveryCallAsksForPermission) {
   class DenyAll final : public Authorizer {
-    arrow::Status Authorize(const std::string&, Operation, std::string_view) const override {
+    arrow::Status Authorize(const std::string&, Operation,
+                            std::string_view) const override {
       return MakeError(ErrorCode::kDenied, "no");
     }
   } deny;
@@ -468,13 +492,16 @@ TYPED_TEST(CacheContractTest, EveryCallAsksForPermission) {
   EXPECT_TRUE(IsError(cache.Get({}, key, 0).status(), ErrorCode::kDenied));
   EXPECT_TRUE(IsError(cache.Stat({}, key).status(), ErrorCode::kDenied));
   EXPECT_TRUE(IsError(cache.List({}, "", "", 1).status(), ErrorCode::kDenied));
-  EXPECT_TRUE(IsError(cache.Delete({}, *Selection::Parse("a/s")).status(), ErrorCode::kDenied));
-  EXPECT_TRUE(IsError(cache.Delete({}, *Selection::Parse("a/s/o")).status(), ErrorCode::kDenied));
+  EXPECT_TRUE(
+      IsError(cache.Delete({}, *Selection::Parse("a/s")).status(), ErrorCode::kDenied));
+  EXPECT_TRUE(
+      IsError(cache.Delete({}, *Selection::Parse("a/s/o")).status(), ErrorCode::kDenied));
   EXPECT_TRUE(IsError(cache.ReadFeed({}, "", "", 1, {}).status(), ErrorCode::kDenied));
 }
 
-// Goal: per key, versions are handed out once and readers never go back in time (P1, P4). Method: writers, patchers and
-// deleters race on few keys; each reader's versions must not fall, and a version must always mean the same bytes.
+// Goal: per key, versions are handed out once and readers never go back in time (P1, P4).
+// Method: writers, patchers and deleters race on few keys; each reader's versions must
+// not fall, and a version must always mean the same bytes.
 TYPED_TEST(CacheContractTest, B1_ConcurrentWritersAndReadersKeepOrder) {
   constexpr int kWriters = 4;
   constexpr int kWrites = 150;
@@ -497,11 +524,13 @@ TYPED_TEST(CacheContractTest, B1_ConcurrentWritersAndReadersKeepOrder) {
         }
         const auto version = what == 1 ? this->Patch(key, bytes) : this->Put(key, bytes);
         if (!version.ok()) {
-          EXPECT_TRUE(IsError(version.status(), ErrorCode::kNotFound)) << version.status();
+          EXPECT_TRUE(IsError(version.status(), ErrorCode::kNotFound))
+              << version.status();
           continue;
         }
         std::lock_guard lock(mutex);
-        EXPECT_TRUE(written[key].emplace(*version, bytes).second) << key << " v" << *version << " twice";
+        EXPECT_TRUE(written[key].emplace(*version, bytes).second)
+            << key << " v" << *version << " twice";
       }
     });
   }
@@ -516,7 +545,8 @@ TYPED_TEST(CacheContractTest, B1_ConcurrentWritersAndReadersKeepOrder) {
           if (snapshot == nullptr) continue;
           EXPECT_GE((*snapshot)->version, newest[key]);
           newest[key] = (*snapshot)->version;
-          EXPECT_EQ((*snapshot)->version - (*snapshot)->base_version, (*snapshot)->patch_count);
+          EXPECT_EQ((*snapshot)->version - (*snapshot)->base_version,
+                    (*snapshot)->patch_count);
           EXPECT_EQ(std::ssize((*snapshot)->PatchesAfter(0)), (*snapshot)->patch_count);
           const auto stat = this->cache_->Stat({}, this->K(key));
           ASSERT_OK(stat.status());

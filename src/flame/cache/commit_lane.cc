@@ -60,7 +60,8 @@ void CommitLane::WorkLocked(MutexLock& lock) {
   }
   CommitBatch batch = Merge(commits);
   arrow::Status status;
-  const bool empty = batch.mutations.empty() && batch.slots.empty() && batch.folded.empty();
+  const bool empty =
+      batch.mutations.empty() && batch.slots.empty() && batch.folded.empty();
   if (!empty) status = store_->Commit(std::move(batch), durability).status();
   if (status.ok()) {
     for (const PendingCommit* commit : commits) {

@@ -62,7 +62,8 @@ arrow::Result<Feed::Page> Feed::Read(std::string_view cursor, std::string_view p
       if (event.key.text().starts_with(prefix)) page.events.push_back(event);
     }
     const auto now = std::chrono::steady_clock::now();
-    if (!page.events.empty() || now >= deadline || closed_ || (cancelled && cancelled())) {
+    if (!page.events.empty() || now >= deadline || closed_ ||
+        (cancelled && cancelled())) {
       page.cursor = CursorAt(position);
       return page;
     }

@@ -1,5 +1,6 @@
-// Feed: what has been published, in order, for whoever watches: clients, later the shared index and replicas. Bounded:
-// a reader that falls behind the ring is told of the gap and catches up from the present state.
+// Feed: what has been published, in order, for whoever watches: clients, later the shared
+// index and replicas. Bounded: a reader that falls behind the ring is told of the gap and
+// catches up from the present state.
 //
 // Thread-safe. Append is called in publishing order, by the commit lane.
 #pragma once
@@ -30,7 +31,8 @@ struct CommitEvent {
   Kind kind = Kind::kOpaque;
 };
 
-/// Told of every commit, in order, by the commit lane: must not block and must not call the cache.
+/// Told of every commit, in order, by the commit lane: must not block and must not call
+/// the cache.
 class CommitObserver {
  public:
   virtual ~CommitObserver() = default;
@@ -42,24 +44,27 @@ class CommitObserver {
 
 class Feed final : public CommitObserver {
  public:
-  /// `origin` tells this life of this store from every other, so that foreign cursors are recognised.
+  /// `origin` tells this life of this store from every other, so that foreign cursors are
+  /// recognised.
   Feed(uint64_t origin, size_t capacity) : origin_(origin), capacity_(capacity) {}
 
   void BeforePublish(const CommitEvent&) override {}
   void AfterPublish(const CommitEvent& event) override;
 
   struct Page {
-    bool gap = false;  // The cursor is older than the ring, or from another life: events were missed before these.
+    bool gap = false;  // The cursor is older than the ring, or from another life: events
+                       // were missed before these.
     std::vector<CommitEvent> events;
     std::string cursor;  // Where to go on. Opaque bytes.
   };
   /// The cursor for "from now on".
   std::string Now() const;
-  /// Up to `limit` events after `cursor` of keys that start with `prefix`. With none there, wait up to `wait` for one,
-  /// asking `cancelled` every 100 ms. On a gap the page is empty and its cursor is "now": the caller reads the present
-  /// state, then goes on from it. kInvalid for bytes that are no cursor.
-  arrow::Result<Page> Read(std::string_view cursor, std::string_view prefix, int64_t limit,
-                           std::chrono::milliseconds wait,
+  /// Up to `limit` events after `cursor` of keys that start with `prefix`. With none
+  /// there, wait up to `wait` for one, asking `cancelled` every 100 ms. On a gap the page
+  /// is empty and its cursor is "now": the caller reads the present state, then goes on
+  /// from it. kInvalid for bytes that are no cursor.
+  arrow::Result<Page> Read(std::string_view cursor, std::string_view prefix,
+                           int64_t limit, std::chrono::milliseconds wait,
                            const std::function<bool()>& cancelled = {}) const;
   /// Wake all readers and let them wait no more: the server is stopping.
   void Close();

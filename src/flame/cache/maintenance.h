@@ -1,4 +1,5 @@
-// Maintenance: the cache's work that no request waits for, on a thread of its own: old tombstones are folded away.
+// Maintenance: the cache's work that no request waits for, on a thread of its own: old
+// tombstones are folded away.
 #pragma once
 
 #include <chrono>
@@ -11,7 +12,8 @@ namespace flame {
 
 class Maintenance {
  public:
-  /// `cache` is borrowed. Tombstones older than `tombstone_age` are folded, looked for a few times in that span.
+  /// `cache` is borrowed. Tombstones older than `tombstone_age` are folded, looked for a
+  /// few times in that span.
   Maintenance(Cache* cache, std::chrono::milliseconds tombstone_age);
   /// Ends the thread.
   ~Maintenance();

@@ -35,7 +35,8 @@ class Authorizer {
 /// Everybody may do everything.
 class AllowAll final : public Authorizer {
  public:
-  arrow::Status Authorize(const std::string&, Operation, std::string_view) const override {
+  arrow::Status Authorize(const std::string&, Operation,
+                          std::string_view) const override {
     return arrow::Status::OK();
   }
 };

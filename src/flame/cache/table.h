@@ -1,6 +1,7 @@
-// Table: what the cache holds in memory, by key: the published snapshot of resident objects, and, while somebody writes
-// a key, its newest appended row ("head"). Other keys are found in the store, so memory does not grow with what is only
-// stored. Also the appended state of every hash slot.
+// Table: what the cache holds in memory, by key: the published snapshot of resident
+// objects, and, while somebody writes a key, its newest appended row ("head"). Other keys
+// are found in the store, so memory does not grow with what is only stored. Also the
+// appended state of every hash slot.
 //
 // Sharded by slot: all keys of a slot, and the slot's own state, are under one lock.
 #pragma once
@@ -22,8 +23,10 @@ namespace flame {
 
 /// What writers of a key work on. A row of nullopt: the key was never seen.
 struct Head {
-  std::optional<Row> appended;   // Newest, given to the commit lane: what the next write is judged against.
-  std::optional<Row> published;  // Newest that readers may see. The store may already hold a later one.
+  std::optional<Row> appended;  // Newest, given to the commit lane: what the next write
+                                // is judged against.
+  // Newest that readers may see. The store may already hold a later one.
+  std::optional<Row> published;
 };
 
 struct Entry {
@@ -35,8 +38,8 @@ struct Entry {
   bool reading = false;  // Somebody is reading the payload from the store.
 
   bool idle() const {
-    return published == nullptr && head == nullptr && pins == 0 && pending == 0 && !loading &&
-           !reading;
+    return published == nullptr && head == nullptr && pins == 0 && pending == 0 &&
+           !loading && !reading;
   }
 };
 
@@ -44,7 +47,8 @@ struct Shard {
   Mutex mutex;
   CondVar changed;  // Of some entry loading or reading ended, or a commit was published.
   std::unordered_map<std::string, Entry> entries GUARDED_BY(mutex);
-  uint64_t publishes GUARDED_BY(mutex) = 0;  // A reader compares it to know that nothing came between.
+  uint64_t publishes GUARDED_BY(mutex) =
+      0;  // A reader compares it to know that nothing came between.
 
   /// Forget the entry if nothing needs it.
   void DropIfIdle(const std::string& key) REQUIRES(mutex) {

@@ -97,8 +97,8 @@ struct ServerConfig {
     std::string cert_file;       // The server's certificate chain; goes with key_file.
     std::string key_file;        // Its private key.
     std::string client_ca_file;  // Require client certificates signed by one of these.
-    std::string
-        ca_file;  // For clients; accepted in shared files, not used by the server.
+    // For clients; accepted in shared files, not used by the server.
+    std::string ca_file;
     bool given() const {
       return !(cert_file + key_file + client_ca_file + ca_file).empty();
     }

@@ -32,7 +32,6 @@ std::shared_ptr<arrow::Buffer> Slice(const ActionCall& call, std::string_view pa
                             static_cast<int64_t>(part.size()));
 }
 
-
 /// The structured form of an error, for actions that answer several items.
 void AddError(BsonWriter* writer, const Status& status) {
   BsonWriter error;
@@ -44,7 +43,7 @@ void AddError(BsonWriter* writer, const Status& status) {
   writer->AddDocument("error", error);
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------
 // The stock dialect
 
 Result<Bodies> RunDelete(ActionCall call) {
@@ -86,16 +85,17 @@ Result<Bodies> RunTextPut(ActionCall call, bool update) {
                       Payload::Opaque({arrow::Buffer::FromString(*std::move(data))}), {},
                       target.generated));
   return Bodies{fmt::format(R"({{"endpoint": {}, "key": {}, "version": {}}})",
-                            JsonString(call.options.endpoint), JsonString(target.key.text()),
-                            result.version)};
+                            JsonString(call.options.endpoint),
+                            JsonString(target.key.text()), result.version)};
 }
 Result<Bodies> RunPut(ActionCall call) { return RunTextPut(std::move(call), false); }
 Result<Bodies> RunUpdate(ActionCall call) { return RunTextPut(std::move(call), true); }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------
 // The document dialect
 
-Result<std::pair<Key, WriteResult>> WriteItem(const ActionCall& call, const BsonReader& item) {
+Result<std::pair<Key, WriteResult>> WriteItem(const ActionCall& call,
+                                              const BsonReader& item) {
   ARROW_ASSIGN_OR_RAISE(const std::string key, item.RequireString("key"));
   ARROW_ASSIGN_OR_RAISE(const auto op, item.String("op"));
   ARROW_ASSIGN_OR_RAISE(const auto kind, item.String("kind"));
@@ -124,24 +124,26 @@ Result<std::pair<Key, WriteResult>> WriteItem(const ActionCall& call, const Bson
   } else if (kind.value_or("opaque") == "opaque") {
     payload = Payload::Opaque({bytes});
   } else {
-    return InvalidError(fmt::format("field 'kind' is '{}'; it must be opaque or native", *kind));
+    return InvalidError(
+        fmt::format("field 'kind' is '{}'; it must be opaque or native", *kind));
   }
 
   const std::string verb = op.value_or("put");
   if (verb == "put") {
     ARROW_ASSIGN_OR_RAISE(PutTarget target, PutTarget::Parse(key));
-    ARROW_ASSIGN_OR_RAISE(const auto result, call.cache->Put(context, target.key, payload, options,
-                                                             target.generated));
+    ARROW_ASSIGN_OR_RAISE(const auto result, call.cache->Put(context, target.key, payload,
+                                                             options, target.generated));
     return std::pair{std::move(target.key), result};
   }
   const Kind wanted = verb == "append" ? Kind::kNative : Kind::kOpaque;
   if ((verb != "patch" && verb != "append") || payload->kind() != wanted) {
-    return InvalidError(fmt::format(
-        "op '{}' with kind '{}': put takes both, patch opaque, append native", verb,
-        KindName(payload->kind())));
+    return InvalidError(
+        fmt::format("op '{}' with kind '{}': put takes both, patch opaque, append native",
+                    verb, KindName(payload->kind())));
   }
   ARROW_ASSIGN_OR_RAISE(Key target, Key::Parse(key));
-  ARROW_ASSIGN_OR_RAISE(const auto result, call.cache->Patch(context, target, payload, options));
+  ARROW_ASSIGN_OR_RAISE(const auto result,
+                        call.cache->Patch(context, target, payload, options));
   return std::pair{std::move(target), result};
 }
 
@@ -152,7 +154,7 @@ Result<Bodies> RunWrites(ActionCall call) {
                                  call.body->size(), kMaxRequestBytes));
   }
   ARROW_ASSIGN_OR_RAISE(const BsonReader request, BsonReader::Open(call.text()));
-  ARROW_ASSIGN_OR_RAISE(const auto items, request.Array("items"));
+  ARROW_ASSIGN_OR_RAISE(const auto items, request.RequireArray("items"));
   Bodies results;
   for (const BsonReader& item : items) {
     BsonWriter answer;
@@ -160,9 +162,11 @@ Result<Bodies> RunWrites(ActionCall call) {
     auto written = WriteItem(call, item);
     if (written.ok()) {
       const ObjectRef ref = RefOf(call, written->first, written->second.version);
-      answer.Add("endpoint", ref.endpoint).Add("key", ref.key).Add("version", ref.version);
+      answer.Add("endpoint", ref.endpoint)
+          .Add("key", ref.key)
+          .Add("version", ref.version);
     } else {
-      AddError(&answer, written.status());
+      AddError(&answer, WithDefaultOutcome(written.status(), Outcome::kNotApplied));
     }
     results.push_back(answer.Finish());
   }
@@ -170,21 +174,26 @@ Result<Bodies> RunWrites(ActionCall call) {
 }
 
 /// A part of an object as one binary: opaque bytes, or an Arrow IPC stream.
-Result<std::shared_ptr<arrow::Buffer>> Flatten(const Snapshot& snapshot, const Payload& payload) {
+Result<std::shared_ptr<arrow::Buffer>> Flatten(const Snapshot& snapshot,
+                                               const Payload& payload) {
   if (payload.kind() == Kind::kOpaque) return Contiguous(payload);
-  return EncodeIpcStream(*DressNative(snapshot.base->schema(), snapshot.version), payload);
+  return EncodeIpcStream(*DressNative(snapshot.base->schema(), snapshot.version),
+                         payload);
 }
 
 std::string_view View(const arrow::Buffer& buffer) {
-  return {reinterpret_cast<const char*>(buffer.data()), static_cast<size_t>(buffer.size())};
+  return {reinterpret_cast<const char*>(buffer.data()),
+          static_cast<size_t>(buffer.size())};
 }
 
-Status AddSnapshot(const Snapshot& snapshot, Version known, int64_t inline_max, BsonWriter* answer) {
+Status AddSnapshot(const Snapshot& snapshot, Version known, int64_t inline_max,
+                   BsonWriter* answer) {
   answer->AddBool("found", true)
       .Add("version", snapshot.version)
       .Add("base_version", snapshot.base_version)
       .Add("kind", KindName(snapshot.kind()));
-  const bool incremental = known != 0 && snapshot.base_version <= known && known < snapshot.version;
+  const bool incremental =
+      known != 0 && snapshot.base_version <= known && known < snapshot.version;
   const auto patches = snapshot.PatchesAfter(incremental ? known : 0);
   int64_t bytes = incremental ? 0 : snapshot.base->size();
   for (const Patch* patch : patches) bytes += patch->payload->size();
@@ -212,7 +221,8 @@ Status ReadItem(const ActionCall& call, const BsonReader& item, int64_t inline_m
   ARROW_ASSIGN_OR_RAISE(const std::string text, item.RequireString("key"));
   ARROW_ASSIGN_OR_RAISE(const auto known, item.Int("known"));
   ARROW_ASSIGN_OR_RAISE(const Key key, Key::Parse(text));
-  ARROW_ASSIGN_OR_RAISE(const GetResult got, call.cache->Get(call.context, key, known.value_or(0)));
+  ARROW_ASSIGN_OR_RAISE(const GetResult got,
+                        call.cache->Get(call.context, key, known.value_or(0)));
   if (std::holds_alternative<Absent>(got)) {
     answer->AddBool("found", false);
   } else if (const auto* unmodified = std::get_if<NotModified>(&got)) {
@@ -229,16 +239,17 @@ Status ReadItem(const ActionCall& call, const BsonReader& item, int64_t inline_m
 
 Result<Bodies> RunReads(ActionCall call) {
   ARROW_ASSIGN_OR_RAISE(const BsonReader request, BsonReader::Open(call.text()));
-  ARROW_ASSIGN_OR_RAISE(const auto items, request.Array("items"));
+  ARROW_ASSIGN_OR_RAISE(const auto items, request.RequireArray("items"));
   ARROW_ASSIGN_OR_RAISE(const auto inline_max, request.Int("inline_max"));
-  // All replies of one call are in memory at once: together they stay below the most that one may have.
+  // All replies of one call are in memory at once: together they stay below the most that
+  // one may have.
   int64_t room = kMaxRequestBytes;
   Bodies results;
   for (const BsonReader& item : items) {
     auto answer = std::make_unique<BsonWriter>();
     answer->AddInt32("index", static_cast<int32_t>(results.size()));
-    const Status status =
-        ReadItem(call, item, std::min(inline_max.value_or(64 * 1024), room), answer.get());
+    const Status status = ReadItem(
+        call, item, std::min(inline_max.value_or(64 * 1024), room), answer.get());
     if (!status.ok()) {
       answer = std::make_unique<BsonWriter>();
       answer->AddInt32("index", static_cast<int32_t>(results.size()));
@@ -284,7 +295,8 @@ Result<Bodies> RunStat(ActionCall call) {
 Result<int64_t> PageSize(const BsonReader& request) {
   ARROW_ASSIGN_OR_RAISE(const auto limit, request.Int("limit"));
   if (limit && (*limit < 1 || *limit > kMaxPage)) {
-    return InvalidError(fmt::format("field 'limit' is {}; it must be 1 to {}", *limit, kMaxPage));
+    return InvalidError(
+        fmt::format("field 'limit' is {}; it must be 1 to {}", *limit, kMaxPage));
   }
   return limit.value_or(1000);
 }
@@ -294,11 +306,13 @@ Result<Bodies> RunList(ActionCall call) {
   ARROW_ASSIGN_OR_RAISE(const auto prefix, request.String("prefix"));
   ARROW_ASSIGN_OR_RAISE(const auto after, request.String("after"));
   ARROW_ASSIGN_OR_RAISE(const int64_t limit, PageSize(request));
-  ARROW_ASSIGN_OR_RAISE(const auto stats, call.cache->List(call.context, prefix.value_or(""),
-                                                           after.value_or(""), limit));
+  ARROW_ASSIGN_OR_RAISE(
+      const auto stats,
+      call.cache->List(call.context, prefix.value_or(""), after.value_or(""), limit));
   Bodies results;
   for (const ObjectStat& stat : stats) {
-    ARROW_ASSIGN_OR_RAISE(std::string document, StatDocument(stat, /*with_schema=*/false));
+    ARROW_ASSIGN_OR_RAISE(std::string document,
+                          StatDocument(stat, /*with_schema=*/false));
     results.push_back(std::move(document));
   }
   results.push_back(BsonWriter().AddBool("end", std::ssize(stats) < limit).Finish());
@@ -325,7 +339,11 @@ Result<Bodies> RunCountedDelete(ActionCall call) {
 
 std::string EventDocument(const char* event, const std::string& key, Version version,
                           const char* kind) {
-  return BsonWriter().Add("event", event).Add("key", key).Add("version", version).Add("kind", kind)
+  return BsonWriter()
+      .Add("event", event)
+      .Add("key", key)
+      .Add("version", version)
+      .Add("kind", kind)
       .Finish();
 }
 
@@ -347,7 +365,8 @@ Result<Bodies> RunFeed(ActionCall call) {
   ARROW_ASSIGN_OR_RAISE(const auto prefix, request.String("prefix"));
   ARROW_ASSIGN_OR_RAISE(const int64_t limit, PageSize(request));
   ARROW_ASSIGN_OR_RAISE(const auto wait_ms, request.Int("wait_ms"));
-  const auto wait = std::chrono::milliseconds(std::clamp<int64_t>(wait_ms.value_or(0), 0, kMaxWaitMs));
+  const auto wait =
+      std::chrono::milliseconds(std::clamp<int64_t>(wait_ms.value_or(0), 0, kMaxWaitMs));
   ARROW_ASSIGN_OR_RAISE(const auto page,
                         call.cache->ReadFeed(call.context, cursor.value_or(""),
                                              prefix.value_or(""), limit, wait));
@@ -356,8 +375,9 @@ Result<Bodies> RunFeed(ActionCall call) {
     results.push_back(EventDocument("gap", "", 0, ""));
     std::string after;
     while (true) {
-      ARROW_ASSIGN_OR_RAISE(const auto stats, call.cache->List(call.context, prefix.value_or(""),
-                                                               after, /*limit=*/1000));
+      ARROW_ASSIGN_OR_RAISE(
+          const auto stats,
+          call.cache->List(call.context, prefix.value_or(""), after, /*limit=*/1000));
       if (stats.empty()) break;
       for (const ObjectStat& stat : stats) {
         results.push_back(
@@ -367,8 +387,8 @@ Result<Bodies> RunFeed(ActionCall call) {
     }
   }
   for (const CommitEvent& event : page.events) {
-    results.push_back(EventDocument(EventName(event.type), event.key.text(), event.version,
-                                    KindName(event.kind)));
+    results.push_back(EventDocument(EventName(event.type), event.key.text(),
+                                    event.version, KindName(event.kind)));
   }
   results.push_back(BsonWriter().AddBinary("cursor", page.cursor).Finish());
   return results;
@@ -392,15 +412,22 @@ struct ActionRow {
 };
 
 constexpr std::array kActions{
-    ActionRow{"DELETE", "Delete objects. Body: a key, a prefix app/session, or app/*.", RunDelete},
-    ActionRow{"PUT", "Put an object. Body: <key or prefix>:<base64>. Older clients.", RunPut},
-    ActionRow{"UPDATE", "Replace an object. Body: <key>:<base64>. Older clients.", RunUpdate},
+    ActionRow{"DELETE", "Delete objects. Body: a key, a prefix app/session, or app/*.",
+              RunDelete},
+    ActionRow{"PUT", "Put an object. Body: <key or prefix>:<base64>. Older clients.",
+              RunPut},
+    ActionRow{"UPDATE", "Replace an object. Body: <key>:<base64>. Older clients.",
+              RunUpdate},
     ActionRow{"flame.put", "Write small objects. BSON {items}.", RunWrites},
-    ActionRow{"flame.get", "Read small objects, conditionally. BSON {items, inline_max}.", RunReads},
+    ActionRow{"flame.get", "Read small objects, conditionally. BSON {items, inline_max}.",
+              RunReads},
     ActionRow{"flame.stat", "What is known of an object. BSON {key}.", RunStat},
-    ActionRow{"flame.list", "Objects in key order. BSON {prefix, after, limit}.", RunList},
-    ActionRow{"flame.delete", "Delete and count. BSON {prefix, if_version}.", RunCountedDelete},
-    ActionRow{"flame.feed", "What changed since. BSON {cursor, prefix, limit, wait_ms}.", RunFeed},
+    ActionRow{"flame.list", "Objects in key order. BSON {prefix, after, limit}.",
+              RunList},
+    ActionRow{"flame.delete", "Delete and count. BSON {prefix, if_version}.",
+              RunCountedDelete},
+    ActionRow{"flame.feed", "What changed since. BSON {cursor, prefix, limit, wait_ms}.",
+              RunFeed},
     ActionRow{"flame.info", "About this server.", RunInfo},
 };
 

@@ -7,8 +7,9 @@
 
 namespace flame {
 
-/// `status` with the gRPC code that docs/internals/wire.md gives its ErrorCode, and the machine-readable tag at the end
-/// of its message. OK stays OK. Statuses made by Arrow (a malformed IPC message) become kInvalid.
+/// `status` with the gRPC code that docs/internals/wire.md gives its ErrorCode, and the
+/// machine-readable tag at the end of its message. OK stays OK. Statuses made by Arrow (a
+/// malformed IPC message) become kInvalid.
 arrow::Status ToFlight(const arrow::Status& status);
 
 }  // namespace flame

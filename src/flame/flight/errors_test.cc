@@ -26,8 +26,10 @@ TEST(FlightErrorTest, EveryCodeHasAGrpcCodeAndATag) {
     const auto code = static_cast<ErrorCode>(i);
     const arrow::Status status = ToFlight(MakeError(code, "what happened"));
     ASSERT_FALSE(status.ok());
-    EXPECT_THAT(status.message(), EndsWith("[flame:" + std::string(ErrorCodeName(code)) + "]"));
-    const bool plain = status.IsInvalid() || status.IsKeyError() || status.IsAlreadyExists();
+    EXPECT_THAT(status.message(),
+                EndsWith("[flame:" + std::string(ErrorCodeName(code)) + "]"));
+    const bool plain =
+        status.IsInvalid() || status.IsKeyError() || status.IsAlreadyExists();
     EXPECT_TRUE(plain || FlightStatusDetail::UnwrapStatus(status) != nullptr) << status;
   }
 }
@@ -35,14 +37,16 @@ TEST(FlightErrorTest, EveryCodeHasAGrpcCodeAndATag) {
 TEST(FlightErrorTest, TheTagCarriesVersionAndOutcome) {
   EXPECT_THAT(ToFlight(ConflictError("a/s/o", 7, 9)).message(),
               EndsWith("[flame:conflict version=9 outcome=not_applied]"));
-  EXPECT_THAT(ToFlight(WithOutcome(MakeError(ErrorCode::kIo, "disk"), Outcome::kUnknown)).message(),
+  EXPECT_THAT(ToFlight(WithOutcome(MakeError(ErrorCode::kIo, "disk"), Outcome::kUnknown))
+                  .message(),
               EndsWith("[flame:io outcome=unknown]"));
 }
 
 TEST(FlightErrorTest, ArrowsOwnErrorsBecomeInvalidOrInternal) {
   EXPECT_TRUE(ToFlight(arrow::Status::TypeError("x")).IsInvalid());
-  EXPECT_EQ(FlightStatusDetail::UnwrapStatus(ToFlight(arrow::Status::IOError("x")))->code(),
-            FlightStatusCode::Internal);
+  EXPECT_EQ(
+      FlightStatusDetail::UnwrapStatus(ToFlight(arrow::Status::IOError("x")))->code(),
+      FlightStatusCode::Internal);
 }
 
 }  // namespace

@@ -21,8 +21,9 @@ using arrow::Status;
 using arrow::flight::FlightDataStream;
 using arrow::flight::FlightPayload;
 
-constexpr int64_t kShareBelow = 64 * 1024;       // Smaller rows are copied into a batch with their neighbours ...
-constexpr int64_t kSharedBatchBytes = 1 << 20;   // ... until it has this size.
+// Smaller rows are copied into a batch with their neighbours ...
+constexpr int64_t kShareBelow = 64 * 1024;
+constexpr int64_t kSharedBatchBytes = 1 << 20;  // ... until it has this size.
 constexpr int64_t kMaxStockRow = std::numeric_limits<int32_t>::max();
 
 Result<arrow::ipc::IpcWriteOptions> WriteOptions(const ReplyOptions& reply) {
@@ -36,8 +37,8 @@ Result<arrow::ipc::IpcWriteOptions> WriteOptions(const ReplyOptions& reply) {
 Result<FlightPayload> SchemaMessage(const arrow::Schema& schema) {
   FlightPayload message;
   ARROW_RETURN_NOT_OK(arrow::ipc::GetSchemaPayload(
-      schema, arrow::ipc::IpcWriteOptions::Defaults(), arrow::ipc::DictionaryFieldMapper(schema),
-      &message.ipc_message));
+      schema, arrow::ipc::IpcWriteOptions::Defaults(),
+      arrow::ipc::DictionaryFieldMapper(schema), &message.ipc_message));
   return message;
 }
 
@@ -52,7 +53,8 @@ const char* ReplyName(const Snapshot& snapshot, const ReplyOptions& options) {
 }
 
 /// What document tickets learn from the schema's metadata.
-std::vector<std::pair<std::string, std::string>> DocumentMetadata(const char* reply, Kind kind,
+std::vector<std::pair<std::string, std::string>> DocumentMetadata(const char* reply,
+                                                                  Kind kind,
                                                                   Version base_version) {
   return {{"flame.cache.reply", reply},
           {"flame.cache.kind", KindName(kind)},
@@ -60,7 +62,8 @@ std::vector<std::pair<std::string, std::string>> DocumentMetadata(const char* re
 }
 
 std::shared_ptr<arrow::Schema> OpaqueSchema(const char* reply, Kind kind, Version version,
-                                            Version base_version, const ReplyOptions& options) {
+                                            Version base_version,
+                                            const ReplyOptions& options) {
   if (!options.document) return OpaqueReplySchema();
   auto metadata = std::make_shared<arrow::KeyValueMetadata>();
   for (const auto& [key, value] : DocumentMetadata(reply, kind, base_version)) {
@@ -95,8 +98,9 @@ std::vector<OpaqueRow> CutRows(Version version, bool is_base, const Payload& pay
   return rows;
 }
 
-/// One row as a batch whose data goes out from the chunks themselves. IPC pads every body buffer to 8 bytes, so chunks
-/// of such sizes line up as one buffer; others are joined by a copy.
+/// One row as a batch whose data goes out from the chunks themselves. IPC pads every body
+/// buffer to 8 bytes, so chunks of such sizes line up as one buffer; others are joined by
+/// a copy.
 Result<arrow::ipc::IpcPayload> GatherRow(const OpaqueRow& row,
                                          const arrow::ipc::IpcWriteOptions& options) {
   Chunks chunks = row.chunks;
@@ -110,12 +114,12 @@ Result<arrow::ipc::IpcPayload> GatherRow(const OpaqueRow& row,
   const std::vector<int32_t> kind_offsets{0, static_cast<int32_t>(kind.size())};
   const std::vector<int32_t> data_offsets{0, static_cast<int32_t>(row.bytes)};
   const std::vector<uint64_t> versions{static_cast<uint64_t>(row.version)};
-  // The batch's metadata depends on the data's length only: describe a buffer of that length, then send the chunks in
-  // its place.
+  // The batch's metadata depends on the data's length only: describe a buffer of that
+  // length, then send the chunks in its place.
   const auto described =
-      chunks.size() == 1
-          ? chunks[0]
-          : std::make_shared<arrow::Buffer>(chunks.empty() ? nullptr : chunks[0]->data(), row.bytes);
+      chunks.size() == 1 ? chunks[0]
+                         : std::make_shared<arrow::Buffer>(
+                               chunks.empty() ? nullptr : chunks[0]->data(), row.bytes);
   const auto batch = arrow::RecordBatch::Make(
       OpaqueReplySchema(), 1,
       {std::make_shared<arrow::UInt64Array>(1, arrow::Buffer::FromVector(versions)),
@@ -132,8 +136,8 @@ Result<arrow::ipc::IpcPayload> GatherRow(const OpaqueRow& row,
   return message;
 }
 
-Result<arrow::ipc::IpcPayload> SharedBatch(const std::vector<OpaqueRow>& rows, size_t first,
-                                           size_t last,
+Result<arrow::ipc::IpcPayload> SharedBatch(const std::vector<OpaqueRow>& rows,
+                                           size_t first, size_t last,
                                            const arrow::ipc::IpcWriteOptions& options) {
   arrow::UInt64Builder versions;
   arrow::StringBuilder kinds;
@@ -143,7 +147,8 @@ Result<arrow::ipc::IpcPayload> SharedBatch(const std::vector<OpaqueRow>& rows, s
     ARROW_RETURN_NOT_OK(kinds.Append(rows[i].is_base ? "base" : "patch"));
     ARROW_RETURN_NOT_OK(data.Append(""));
     for (const auto& chunk : rows[i].chunks) {
-      ARROW_RETURN_NOT_OK(data.ExtendCurrent(chunk->data(), static_cast<int32_t>(chunk->size())));
+      ARROW_RETURN_NOT_OK(
+          data.ExtendCurrent(chunk->data(), static_cast<int32_t>(chunk->size())));
     }
   }
   ARROW_ASSIGN_OR_RAISE(auto version_array, versions.Finish());
@@ -161,7 +166,9 @@ class OpaqueStream final : public FlightDataStream {
  public:
   OpaqueStream(std::shared_ptr<arrow::Schema> schema, std::vector<OpaqueRow> rows,
                arrow::ipc::IpcWriteOptions options)
-      : schema_(std::move(schema)), rows_(std::move(rows)), options_(std::move(options)) {}
+      : schema_(std::move(schema)),
+        rows_(std::move(rows)),
+        options_(std::move(options)) {}
 
   std::shared_ptr<arrow::Schema> schema() override { return schema_; }
   Result<FlightPayload> GetSchemaPayload() override { return SchemaMessage(*schema_); }
@@ -190,15 +197,19 @@ class OpaqueStream final : public FlightDataStream {
   size_t next_ = 0;
 };
 
-/// The stored messages, one after the other. With compression they are decoded and encoded again.
+/// The stored messages, one after the other. With compression they are decoded and
+/// encoded again.
 class NativeStream final : public FlightDataStream {
  public:
   struct Part {
     Version version;
     std::shared_ptr<const Payload> payload;
   };
-  NativeStream(std::shared_ptr<arrow::Schema> schema, std::vector<Part> parts, bool with_versions)
-      : schema_(std::move(schema)), parts_(std::move(parts)), with_versions_(with_versions) {}
+  NativeStream(std::shared_ptr<arrow::Schema> schema, std::vector<Part> parts,
+               bool with_versions)
+      : schema_(std::move(schema)),
+        parts_(std::move(parts)),
+        with_versions_(with_versions) {}
 
   std::shared_ptr<arrow::Schema> schema() override { return schema_; }
   Result<FlightPayload> GetSchemaPayload() override { return SchemaMessage(*schema_); }
@@ -210,7 +221,8 @@ class NativeStream final : public FlightDataStream {
     }
     if (part_ == parts_.size()) return message;
     message.ipc_message = parts_[part_].payload->frames()[frame_++];
-    if (with_versions_ && message.ipc_message.type == arrow::ipc::MessageType::RECORD_BATCH) {
+    if (with_versions_ &&
+        message.ipc_message.type == arrow::ipc::MessageType::RECORD_BATCH) {
       message.app_metadata = VersionMetadata(parts_[part_].version);
     }
     return message;
@@ -224,11 +236,13 @@ class NativeStream final : public FlightDataStream {
   size_t frame_ = 0;
 };
 
-Result<std::shared_ptr<const Payload>> Compressed(const std::shared_ptr<const Payload>& payload,
-                                                  const arrow::ipc::IpcWriteOptions& options) {
+Result<std::shared_ptr<const Payload>> Compressed(
+    const std::shared_ptr<const Payload>& payload,
+    const arrow::ipc::IpcWriteOptions& options) {
   if (options.codec == nullptr) return payload;
-  ARROW_ASSIGN_OR_RAISE(const auto batches,
-                        DecodeNative(payload->schema(), payload->frames(), /*validate=*/false));
+  ARROW_ASSIGN_OR_RAISE(
+      const auto batches,
+      DecodeNative(payload->schema(), payload->frames(), /*validate=*/false));
   return EncodeNative(payload->schema(), batches, options.codec);
 }
 
@@ -247,7 +261,8 @@ Result<std::unique_ptr<FlightDataStream>> MakeNativeReply(const Snapshot& snapsh
   }
   std::vector<std::pair<std::string, std::string>> extra;
   if (options.document) {
-    extra = DocumentMetadata(ReplyName(snapshot, options), Kind::kNative, snapshot.base_version);
+    extra = DocumentMetadata(ReplyName(snapshot, options), Kind::kNative,
+                             snapshot.base_version);
   }
   return std::make_unique<NativeStream>(
       DressNative(snapshot.base->schema(), snapshot.version, extra), std::move(parts),
@@ -263,12 +278,14 @@ Result<std::unique_ptr<FlightDataStream>> MakeOpaqueReply(const Snapshot& snapsh
     // The document dialect reads several base rows; every other row must be whole.
     const int64_t limit = options.document && is_base ? kMaxBatchBytes : kMaxStockRow;
     if (payload.size() > limit && !(options.document && is_base)) {
-      return MakeError(ErrorCode::kTooLarge,
-                       fmt::format("the object has {} bytes and this client's format carries at "
-                                   "most 2^31-1 in a row; read it with flamepy 0.7 or newer",
-                                   payload.size()));
+      return MakeError(
+          ErrorCode::kTooLarge,
+          fmt::format("the object has {} bytes and this client's format carries at "
+                      "most 2^31-1 in a row; read it with flamepy 0.7 or newer",
+                      payload.size()));
     }
-    for (OpaqueRow& row : CutRows(version, is_base, payload, limit)) rows.push_back(std::move(row));
+    for (OpaqueRow& row : CutRows(version, is_base, payload, limit))
+      rows.push_back(std::move(row));
     return Status::OK();
   };
   if (!incremental) ARROW_RETURN_NOT_OK(add(snapshot.base_version, true, *snapshot.base));
@@ -297,17 +314,17 @@ bool IsIncremental(const Snapshot& snapshot, const ReplyOptions& options) {
          options.known < snapshot.version;
 }
 
-Result<std::unique_ptr<FlightDataStream>> MakeReply(std::shared_ptr<const Snapshot> snapshot,
-                                                    const ReplyOptions& options) {
+Result<std::unique_ptr<FlightDataStream>> MakeReply(
+    std::shared_ptr<const Snapshot> snapshot, const ReplyOptions& options) {
   return snapshot->kind() == Kind::kNative ? MakeNativeReply(*snapshot, options)
                                            : MakeOpaqueReply(*snapshot, options);
 }
 
 std::unique_ptr<FlightDataStream> MakeNotModifiedReply(Version version, Kind kind,
                                                        const ReplyOptions& options) {
-  return std::make_unique<OpaqueStream>(OpaqueSchema("not-modified", kind, version, 0, options),
-                                        std::vector<OpaqueRow>{},
-                                        arrow::ipc::IpcWriteOptions::Defaults());
+  return std::make_unique<OpaqueStream>(
+      OpaqueSchema("not-modified", kind, version, 0, options), std::vector<OpaqueRow>{},
+      arrow::ipc::IpcWriteOptions::Defaults());
 }
 
 }  // namespace flame

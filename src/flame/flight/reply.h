@@ -1,5 +1,5 @@
-// Replies: snapshots as Flight streams. Payload buffers go into the messages as they are; only rows under 64 KiB are
-// copied, so that many small deltas share one batch.
+// Replies: snapshots as Flight streams. Payload buffers go into the messages as they are;
+// only rows under 64 KiB are copied, so that many small deltas share one batch.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,8 @@ namespace flame {
 /// What the caller of a get has in hand and can take.
 struct ReplyOptions {
   Version known = 0;      // In the caller's hand; 0 = nothing.
-  bool document = false;  // The document dialect: incremental native replies, large bases in several rows.
+  bool document = false;  // The document dialect: incremental native replies, large bases
+                          // in several rows.
   std::optional<arrow::Compression::type> compression;  // Of IPC bodies.
 };
 
@@ -30,7 +31,7 @@ bool IsIncremental(const Snapshot& snapshot, const ReplyOptions& options);
 arrow::Result<std::unique_ptr<arrow::flight::FlightDataStream>> MakeReply(
     std::shared_ptr<const Snapshot> snapshot, const ReplyOptions& options);
 /// A schema and nothing else.
-std::unique_ptr<arrow::flight::FlightDataStream> MakeNotModifiedReply(Version version, Kind kind,
-                                                                      const ReplyOptions& options);
+std::unique_ptr<arrow::flight::FlightDataStream> MakeNotModifiedReply(
+    Version version, Kind kind, const ReplyOptions& options);
 
 }  // namespace flame

@@ -83,7 +83,8 @@ TEST(ReplyTest, ChunksOfWholeWordsAreGatheredWithoutACopy) {
   }
   const auto table = Received(OpaqueReplySchema(), messages);
   EXPECT_EQ(table->num_rows(), 1) << "stock clients want the base in one row";
-  EXPECT_EQ(DataAt(*table, 0), chunks[0]->ToString() + chunks[1]->ToString() + chunks[2]->ToString());
+  EXPECT_EQ(DataAt(*table, 0),
+            chunks[0]->ToString() + chunks[1]->ToString() + chunks[2]->ToString());
 }
 
 TEST(ReplyTest, OddChunksAreJoined) {
@@ -104,18 +105,22 @@ TEST(ReplyTest, E4_SmallPatchesShareABatch) {
 }
 
 TEST(ReplyTest, AHolderOfTheBaseGetsOnlyNewerPatches) {
-  const Snapshot snapshot = Opaque({Filled(10, 'b')}, {{Filled(1, '2')}, {Filled(1, '3')}});
+  const Snapshot snapshot =
+      Opaque({Filled(10, 'b')}, {{Filled(1, '2')}, {Filled(1, '3')}});
   const auto table =
       Received(OpaqueReplySchema(), Messages(Reply(snapshot, {.known = 2}).get()));
   ASSERT_EQ(table->num_rows(), 1);
   EXPECT_EQ(DataAt(*table, 0), "3");
   // A version that was never given out, and one from before the base: everything.
-  EXPECT_EQ(Received(OpaqueReplySchema(), Messages(Reply(snapshot, {.known = 9}).get()))->num_rows(), 3);
+  EXPECT_EQ(Received(OpaqueReplySchema(), Messages(Reply(snapshot, {.known = 9}).get()))
+                ->num_rows(),
+            3);
 }
 
 TEST(ReplyTest, AnEmptyObjectIsOneEmptyRow) {
   for (const Chunks& chunks : {Chunks{}, Chunks{Filled(0, ' ')}}) {
-    const auto table = Received(OpaqueReplySchema(), Messages(Reply(Opaque(chunks)).get()));
+    const auto table =
+        Received(OpaqueReplySchema(), Messages(Reply(Opaque(chunks)).get()));
     ASSERT_EQ(table->num_rows(), 1);
     EXPECT_EQ(DataAt(*table, 0), "");
   }
@@ -125,7 +130,8 @@ TEST(ReplyTest, NotModifiedIsASchemaWithoutTheFormatMark) {
   for (const bool document : {false, true}) {
     const auto stream = MakeNotModifiedReply(7, Kind::kNative, {.document = document});
     EXPECT_TRUE(Messages(stream.get()).empty());
-    EXPECT_FALSE(IsNative(*stream->schema())) << "stock clients would take it for an empty table";
+    EXPECT_FALSE(IsNative(*stream->schema()))
+        << "stock clients would take it for an empty table";
   }
 }
 
@@ -144,7 +150,8 @@ class NativeReplyTest : public ::testing::Test {
   static std::shared_ptr<const Payload> Table(int64_t first, int64_t rows) {
     arrow::Int64Builder builder;
     for (int64_t i = 0; i < rows; ++i) EXPECT_OK(builder.Append(first + i));
-    return *EncodeNative(kSchema, {arrow::RecordBatch::Make(kSchema, rows, {*builder.Finish()})});
+    return *EncodeNative(kSchema,
+                         {arrow::RecordBatch::Make(kSchema, rows, {*builder.Finish()})});
   }
   static inline const auto kSchema = arrow::schema({arrow::field("n", arrow::int64())});
 
@@ -152,7 +159,8 @@ class NativeReplyTest : public ::testing::Test {
     snapshot_.version = 3;
     snapshot_.base_version = 2;
     snapshot_.base = Table(0, 1000);
-    snapshot_.last_patch = std::make_shared<const Patch>(Patch{3, Table(1000, 5), nullptr});
+    snapshot_.last_patch =
+        std::make_shared<const Patch>(Patch{3, Table(1000, 5), nullptr});
     snapshot_.patch_count = 1;
   }
   Snapshot snapshot_;

@@ -40,15 +40,16 @@ Status Finish(std::string_view call, std::string_view what, const Status& status
   }
   const ErrorCode code = CodeOf(status);
   const bool ours = code == ErrorCode::kIo || code == ErrorCode::kCorrupt;
-  FLAME_LOG_AT(flight, ours ? spdlog::level::err : spdlog::level::debug, "{} {}: {}", call, what,
-               status.ToString());
+  FLAME_LOG_AT(flight, ours ? spdlog::level::err : spdlog::level::debug, "{} {}: {}",
+               call, what, status.ToString());
   return ToFlight(status);
 }
 
 struct GetRequest {
   Key key;
   ReplyOptions reply;
-  bool bad_suffix = false;  // A text ticket with something after the last `:` that is no version.
+  // A text ticket with something after the last `:` that is no version.
+  bool bad_suffix = false;
 };
 
 Result<GetRequest> ParseTicket(std::string_view ticket) {
@@ -66,8 +67,8 @@ Result<GetRequest> ParseTicket(std::string_view ticket) {
       } else if (*compression == "lz4") {
         request.reply.compression = arrow::Compression::LZ4_FRAME;
       } else {
-        return InvalidError(
-            fmt::format("field 'compression' is '{}'; it must be zstd or lz4", *compression));
+        return InvalidError(fmt::format(
+            "field 'compression' is '{}'; it must be zstd or lz4", *compression));
       }
     }
     return request;
@@ -81,7 +82,8 @@ Result<GetRequest> ParseTicket(std::string_view ticket) {
 
 std::string PathText(const FlightDescriptor& descriptor) {
   std::string text;
-  for (const std::string& part : descriptor.path) text += (text.empty() ? "" : "/") + part;
+  for (const std::string& part : descriptor.path)
+    text += (text.empty() ? "" : "/") + part;
   return text;
 }
 
@@ -101,7 +103,8 @@ Result<FlightInfo> InfoOf(const FlightDescriptor& descriptor, const Key& key,
 /// Pages through the cache as the client reads; nothing is held between pages.
 class ObjectListing final : public arrow::flight::FlightListing {
  public:
-  ObjectListing(Cache* cache, RequestContext context, std::string prefix, std::string endpoint)
+  ObjectListing(Cache* cache, RequestContext context, std::string prefix,
+                std::string endpoint)
       : cache_(cache),
         context_(std::move(context)),
         prefix_(std::move(prefix)),
@@ -118,7 +121,8 @@ class ObjectListing final : public arrow::flight::FlightListing {
     }
     const ObjectStat& stat = page_[next_++];
     const auto descriptor = FlightDescriptor::Path({stat.key.text()});
-    ARROW_ASSIGN_OR_RAISE(FlightInfo info, InfoOf(descriptor, stat.key, endpoint_, &stat));
+    ARROW_ASSIGN_OR_RAISE(FlightInfo info,
+                          InfoOf(descriptor, stat.key, endpoint_, &stat));
     return std::make_unique<FlightInfo>(std::move(info));
   }
 
@@ -139,18 +143,20 @@ FlightService::FlightService(Cache* cache, Budget* budget, FlightServiceOptions 
 
 FlightService::~FlightService() = default;
 
-Status FlightService::DoGet(const ServerCallContext& call, const arrow::flight::Ticket& request,
+Status FlightService::DoGet(const ServerCallContext& call,
+                            const arrow::flight::Ticket& request,
                             std::unique_ptr<arrow::flight::FlightDataStream>* stream) {
-  std::string_view shown = request.ticket;
+  std::string shown = "(malformed ticket)";
   auto answer = [&]() -> Status {
     ARROW_ASSIGN_OR_RAISE(const GetRequest get, ParseTicket(request.ticket));
-    if (get.reply.document) shown = {};
+    shown = fmt::format("{} known={}", get.key.text(), get.reply.known);
     ARROW_ASSIGN_OR_RAISE(const GetResult got,
                           cache_->Get(ContextOf(call), get.key, get.reply.known));
     if (std::holds_alternative<Absent>(got)) {
       if (get.bad_suffix) {
-        return InvalidError(fmt::format(
-            "ticket '{}': no such object, and what follows ':' is no version", get.key.text()));
+        return InvalidError(
+            fmt::format("ticket '{}': no such object, and what follows ':' is no version",
+                        get.key.text()));
       }
       return MakeError(ErrorCode::kNotFound,
                        fmt::format("{}: no such object", get.key.text()));
@@ -169,8 +175,11 @@ Status FlightService::DoGet(const ServerCallContext& call, const arrow::flight::
 
 Status FlightService::Put(const ServerCallContext& call,
                           arrow::flight::FlightMessageReader* reader,
-                          arrow::flight::FlightMetadataWriter* writer) {
-  ARROW_ASSIGN_OR_RAISE(const PutRequest request, PutRequest::Parse(reader->descriptor()));
+                          arrow::flight::FlightMetadataWriter* writer,
+                          std::string* shown) {
+  ARROW_ASSIGN_OR_RAISE(const PutRequest request,
+                        PutRequest::Parse(reader->descriptor()));
+  *shown = request.target.key.text();
   RequestContext context = ContextOf(call);
   context.op_id = request.op_id;
   context.retry = request.retry;
@@ -180,11 +189,11 @@ Status FlightService::Put(const ServerCallContext& call,
   const Key& key = request.target.key;
   WriteOptions options;
   options.if_version = request.if_version;
-  ARROW_ASSIGN_OR_RAISE(
-      const WriteResult result,
-      request.op == PutRequest::Op::kPut
-          ? cache_->Put(context, key, std::move(payload), options, request.target.generated)
-          : cache_->Patch(context, key, std::move(payload), options));
+  ARROW_ASSIGN_OR_RAISE(const WriteResult result,
+                        request.op == PutRequest::Op::kPut
+                            ? cache_->Put(context, key, std::move(payload), options,
+                                          request.target.generated)
+                            : cache_->Patch(context, key, std::move(payload), options));
   const ObjectRef ref{options_.endpoint, key.text(), result.version};
   return writer->WriteMetadata(*arrow::Buffer::FromString(ref.Encode()));
 }
@@ -192,16 +201,18 @@ Status FlightService::Put(const ServerCallContext& call,
 Status FlightService::DoPut(const ServerCallContext& call,
                             std::unique_ptr<arrow::flight::FlightMessageReader> reader,
                             std::unique_ptr<arrow::flight::FlightMetadataWriter> writer) {
-  const FlightDescriptor& descriptor = reader->descriptor();
-  const std::string shown =
-      descriptor.type == FlightDescriptor::PATH ? PathText(descriptor) : std::string();
-  return Finish("do_put", shown, Put(call, reader.get(), writer.get()));
+  std::string shown = "(malformed descriptor)";
+  const Status status = Put(call, reader.get(), writer.get(), &shown);
+  return Finish("do_put", shown, WithDefaultOutcome(status, Outcome::kNotApplied));
 }
 
-Status FlightService::DoAction(const ServerCallContext& call, const arrow::flight::Action& action,
+Status FlightService::DoAction(const ServerCallContext& call,
+                               const arrow::flight::Action& action,
                                std::unique_ptr<arrow::flight::ResultStream>* result) {
-  auto body = action.body != nullptr ? action.body : std::make_shared<arrow::Buffer>(nullptr, 0);
-  auto bodies = RunAction(action.type, {cache_, options_, ContextOf(call), std::move(body)});
+  auto body =
+      action.body != nullptr ? action.body : std::make_shared<arrow::Buffer>(nullptr, 0);
+  auto bodies =
+      RunAction(action.type, {cache_, options_, ContextOf(call), std::move(body)});
   ARROW_RETURN_NOT_OK(Finish("do_action", action.type, bodies.status()));
   std::vector<arrow::flight::Result> results;
   for (std::string& text : *bodies) {
@@ -225,18 +236,20 @@ Status FlightService::GetFlightInfo(const ServerCallContext& call,
       return InvalidError("get_flight_info needs a path descriptor with a key");
     }
     ARROW_ASSIGN_OR_RAISE(const Key key, Key::Parse(PathText(request)));
-    // Clients in local mode ask where an object will be served before the server has seen its file.
+    // Clients in local mode ask where an object will be served before the server has seen
+    // its file.
     ARROW_ASSIGN_OR_RAISE(const auto stat, cache_->Stat(ContextOf(call), key));
     const auto descriptor = FlightDescriptor::Path({key.text()});
-    ARROW_ASSIGN_OR_RAISE(
-        FlightInfo made, InfoOf(descriptor, key, options_.endpoint, stat ? &*stat : nullptr));
+    ARROW_ASSIGN_OR_RAISE(FlightInfo made, InfoOf(descriptor, key, options_.endpoint,
+                                                  stat ? &*stat : nullptr));
     *info = std::make_unique<FlightInfo>(std::move(made));
     return Status::OK();
   };
   return Finish("get_flight_info", PathText(request), answer());
 }
 
-Status FlightService::GetSchema(const ServerCallContext& call, const FlightDescriptor& request,
+Status FlightService::GetSchema(const ServerCallContext& call,
+                                const FlightDescriptor& request,
                                 std::unique_ptr<arrow::flight::SchemaResult>* schema) {
   auto answer = [&]() -> Status {
     if (request.type != FlightDescriptor::PATH || request.path.empty()) {
@@ -245,7 +258,8 @@ Status FlightService::GetSchema(const ServerCallContext& call, const FlightDescr
     ARROW_ASSIGN_OR_RAISE(const Key key, Key::Parse(PathText(request)));
     ARROW_ASSIGN_OR_RAISE(const auto stat, cache_->Stat(ContextOf(call), key));
     if (!stat) {
-      return MakeError(ErrorCode::kNotFound, fmt::format("{}: no such object", key.text()));
+      return MakeError(ErrorCode::kNotFound,
+                       fmt::format("{}: no such object", key.text()));
     }
     auto object_schema = OpaqueReplySchema();
     if (stat->schema != nullptr) {
@@ -257,9 +271,9 @@ Status FlightService::GetSchema(const ServerCallContext& call, const FlightDescr
   return Finish("get_schema", PathText(request), answer());
 }
 
-Status FlightService::ListFlights(const ServerCallContext& call,
-                                  const arrow::flight::Criteria* criteria,
-                                  std::unique_ptr<arrow::flight::FlightListing>* listings) {
+Status FlightService::ListFlights(
+    const ServerCallContext& call, const arrow::flight::Criteria* criteria,
+    std::unique_ptr<arrow::flight::FlightListing>* listings) {
   *listings = std::make_unique<ObjectListing>(
       cache_, ContextOf(call), criteria != nullptr ? criteria->expression : std::string(),
       options_.endpoint);

@@ -1,5 +1,6 @@
-// FlightService: the Arrow Flight door. Decodes calls into model values, asks Cache, encodes the answers; no rule about
-// objects lives here. What goes over the wire is on docs/internals/wire.md.
+// FlightService: the Arrow Flight door. Decodes calls into model values, asks Cache,
+// encodes the answers; no rule about objects lives here. What goes over the wire is on
+// docs/internals/wire.md.
 //
 // Thread-safe: gRPC calls it from its own threads, one per call.
 #pragma once
@@ -15,9 +16,9 @@
 namespace flame {
 
 struct FlightServiceOptions {
-  std::string endpoint;      // Advertised to clients: grpc://host:port.
-  std::string version;       // Of the program.
-  std::string storage;       // For people: "none" or the storage's URL.
+  std::string endpoint;  // Advertised to clients: grpc://host:port.
+  std::string version;   // Of the program.
+  std::string storage;   // For people: "none" or the storage's URL.
   std::string store_id;
   int64_t started_ms = 0;
 };
@@ -31,9 +32,10 @@ class FlightService final : public arrow::flight::FlightServerBase {
   /// The endpoint may depend on the port that Init() bound. Call before Serve().
   void set_endpoint(std::string endpoint) { options_.endpoint = std::move(endpoint); }
 
-  arrow::Status ListFlights(const arrow::flight::ServerCallContext& context,
-                            const arrow::flight::Criteria* criteria,
-                            std::unique_ptr<arrow::flight::FlightListing>* listings) override;
+  arrow::Status ListFlights(
+      const arrow::flight::ServerCallContext& context,
+      const arrow::flight::Criteria* criteria,
+      std::unique_ptr<arrow::flight::FlightListing>* listings) override;
   arrow::Status GetFlightInfo(const arrow::flight::ServerCallContext& context,
                               const arrow::flight::FlightDescriptor& request,
                               std::unique_ptr<arrow::flight::FlightInfo>* info) override;
@@ -43,9 +45,10 @@ class FlightService final : public arrow::flight::FlightServerBase {
   arrow::Status DoGet(const arrow::flight::ServerCallContext& context,
                       const arrow::flight::Ticket& request,
                       std::unique_ptr<arrow::flight::FlightDataStream>* stream) override;
-  arrow::Status DoPut(const arrow::flight::ServerCallContext& context,
-                      std::unique_ptr<arrow::flight::FlightMessageReader> reader,
-                      std::unique_ptr<arrow::flight::FlightMetadataWriter> writer) override;
+  arrow::Status DoPut(
+      const arrow::flight::ServerCallContext& context,
+      std::unique_ptr<arrow::flight::FlightMessageReader> reader,
+      std::unique_ptr<arrow::flight::FlightMetadataWriter> writer) override;
   arrow::Status DoAction(const arrow::flight::ServerCallContext& context,
                          const arrow::flight::Action& action,
                          std::unique_ptr<arrow::flight::ResultStream>* result) override;
@@ -55,7 +58,7 @@ class FlightService final : public arrow::flight::FlightServerBase {
  private:
   arrow::Status Put(const arrow::flight::ServerCallContext& context,
                     arrow::flight::FlightMessageReader* reader,
-                    arrow::flight::FlightMetadataWriter* writer);
+                    arrow::flight::FlightMetadataWriter* writer, std::string* shown);
 
   Cache* const cache_;    // Borrowed.
   Budget* const budget_;  // Borrowed.

@@ -1,4 +1,5 @@
-// The door with a real client on a loopback socket: what goes in and out, and what is shared on the way.
+// The door with a real client on a loopback socket: what goes in and out, and what is
+// shared on the way.
 #include "flame/flight/service.h"
 
 #include <arrow/array.h>
@@ -26,9 +27,10 @@ class ServiceTest : public ::testing::Test {
  protected:
   void SetUp() override {
     ASSERT_OK_AND_ASSIGN(store_, MemoryStore::Open({}));
-    cache_ = std::make_unique<Cache>(store_.get(), pool_.get(), Clock::System(), &allow_all_,
-                                     CacheOptions{});
-    service_ = std::make_unique<FlightService>(cache_.get(), &budget_, FlightServiceOptions{});
+    cache_ = std::make_unique<Cache>(store_.get(), pool_.get(), Clock::System(),
+                                     &allow_all_, CacheOptions{});
+    service_ =
+        std::make_unique<FlightService>(cache_.get(), &budget_, FlightServiceOptions{});
     ASSERT_OK_AND_ASSIGN(const auto location,
                          arrow::flight::Location::ForGrpcTcp("127.0.0.1", 0));
     ASSERT_OK(service_->Init(arrow::flight::FlightServerOptions(location)));
@@ -44,7 +46,8 @@ class ServiceTest : public ::testing::Test {
   }
 
   arrow::Result<ObjectRef> Put(const FlightDescriptor& descriptor,
-                               const std::shared_ptr<arrow::RecordBatch>& batch, int times = 1) {
+                               const std::shared_ptr<arrow::RecordBatch>& batch,
+                               int times = 1) {
     ARROW_ASSIGN_OR_RAISE(auto call, client_->DoPut(descriptor, batch->schema()));
     for (int i = 0; i < times; ++i) {
       if (!call.writer->WriteRecordBatch(*batch).ok()) break;
@@ -64,7 +67,8 @@ class ServiceTest : public ::testing::Test {
     EXPECT_OK(versions.Append(0));
     EXPECT_OK(values.Append(data));
     return arrow::RecordBatch::Make(
-        arrow::schema({arrow::field("version", arrow::uint64()), arrow::field("data", arrow::binary())}),
+        arrow::schema({arrow::field("version", arrow::uint64()),
+                       arrow::field("data", arrow::binary())}),
         1, {*versions.Finish(), *values.Finish()});
   }
   arrow::Result<std::shared_ptr<arrow::Table>> Get(const std::string& ticket) {
@@ -82,7 +86,8 @@ class ServiceTest : public ::testing::Test {
 };
 
 TEST_F(ServiceTest, APutIsReadBackByItsReference) {
-  ASSERT_OK_AND_ASSIGN(const auto ref, Put(FlightDescriptor::Path({"a/s"}), Row("hello")));
+  ASSERT_OK_AND_ASSIGN(const auto ref,
+                       Put(FlightDescriptor::Path({"a/s"}), Row("hello")));
   EXPECT_EQ(ref.version, 1);
   ASSERT_OK_AND_ASSIGN(const auto table, Get(ref.key + ":0"));
   ASSERT_EQ(table->num_rows(), 1);
@@ -92,10 +97,11 @@ TEST_F(ServiceTest, APutIsReadBackByItsReference) {
 }
 
 TEST_F(ServiceTest, E3_AnUploadedPayloadIsNotCopiedByUs) {
-  // Goal: zero copies between the message that Arrow hands us and the message that goes out again.
-  // Method: our own allocations are counted by the pool; a large payload must need none.
-  ASSERT_OK_AND_ASSIGN(const auto ref,
-                       Put(FlightDescriptor::Path({"a/s/o"}), Row(std::string(1 << 20, 'x'))));
+  // Goal: zero copies between the message that Arrow hands us and the message that goes
+  // out again. Method: our own allocations are counted by the pool; a large payload must
+  // need none.
+  ASSERT_OK_AND_ASSIGN(const auto ref, Put(FlightDescriptor::Path({"a/s/o"}),
+                                           Row(std::string(1 << 20, 'x'))));
   EXPECT_EQ(pool_->Allocated(), 0);
   const auto got = *cache_->Get({}, *Key::Parse("a/s/o"), 0);
   const auto snapshot = std::get<std::shared_ptr<const Snapshot>>(got);
@@ -110,10 +116,12 @@ TEST_F(ServiceTest, ManyBatchesAreOneObject) {
   EXPECT_EQ((*table->GetColumnByName("data")->GetScalar(0))->ToString(), "abcabcabc");
 }
 
-// Goal: errors arrive before the upload does. Method: the bytes that would follow exceed what the budget could take.
+// Goal: errors arrive before the upload does. Method: the bytes that would follow exceed
+// what the budget could take.
 TEST_F(ServiceTest, C9_ABadKeyIsRefusedBeforeTheDataIsRead) {
-  for (const auto& descriptor : {FlightDescriptor::Path({"a/./o"}), FlightDescriptor::Path({"a/*"}),
-                                 FlightDescriptor::Command("UPDATE:a/s/o"), FlightDescriptor::Command("")}) {
+  for (const auto& descriptor :
+       {FlightDescriptor::Path({"a/./o"}), FlightDescriptor::Path({"a/*"}),
+        FlightDescriptor::Command("UPDATE:a/s/o"), FlightDescriptor::Command("")}) {
     const auto put = Put(descriptor, Row(std::string(1 << 20, 'x')), 300);
     ASSERT_FALSE(put.ok());
     EXPECT_TRUE(put.status().IsInvalid()) << put.status();
@@ -132,8 +140,11 @@ TEST_F(ServiceTest, A12_APayloadWithoutADataColumnIsInvalid) {
 
 TEST_F(ServiceTest, AnUploadWithFewerBatchesThanPromisedIsRefused) {
   for (const int64_t promised : {1, 3}) {
-    const std::string command =
-        BsonWriter().Add("op", "put").Add("key", "a/s/o").Add("batches", promised).Finish();
+    const std::string command = BsonWriter()
+                                    .Add("op", "put")
+                                    .Add("key", "a/s/o")
+                                    .Add("batches", promised)
+                                    .Finish();
     const auto put = Put(FlightDescriptor::Command(command), Row("abc"), 2);
     EXPECT_TRUE(put.status().IsInvalid()) << put.status();
   }
@@ -141,7 +152,8 @@ TEST_F(ServiceTest, AnUploadWithFewerBatchesThanPromisedIsRefused) {
 }
 
 TEST_F(ServiceTest, UploadsOverTheBudgetAreRefusedAndGiveTheirMemoryBack) {
-  const auto put = Put(FlightDescriptor::Path({"a/s/o"}), Row(std::string(300 << 20, 'x')));
+  const auto put =
+      Put(FlightDescriptor::Path({"a/s/o"}), Row(std::string(300 << 20, 'x')));
   EXPECT_FALSE(put.ok());
   EXPECT_EQ(budget_.in_use(), 0);
   ASSERT_OK(Put(FlightDescriptor::Path({"a/s/o"}), Row("small")).status());
@@ -149,8 +161,11 @@ TEST_F(ServiceTest, UploadsOverTheBudgetAreRefusedAndGiveTheirMemoryBack) {
 
 TEST_F(ServiceTest, ConflictsNameTheNewestVersion) {
   ASSERT_OK(Put(FlightDescriptor::Path({"a/s/o"}), Row("x")).status());
-  const std::string command =
-      BsonWriter().Add("op", "put").Add("key", "a/s/o").Add("if_version", int64_t{7}).Finish();
+  const std::string command = BsonWriter()
+                                  .Add("op", "put")
+                                  .Add("key", "a/s/o")
+                                  .Add("if_version", int64_t{7})
+                                  .Finish();
   const auto put = Put(FlightDescriptor::Command(command), Row("y"));
   ASSERT_TRUE(put.status().IsAlreadyExists()) << put.status();
   EXPECT_THAT(put.status().message(),

@@ -28,7 +28,8 @@ Result<PutRequest> ParseDocument(std::string_view bytes) {
   } else if (op == "append") {
     request.op = PutRequest::Op::kAppend;
   } else if (op != "put") {
-    return InvalidError(fmt::format("field 'op' is '{}'; it must be put, patch or append", op));
+    return InvalidError(
+        fmt::format("field 'op' is '{}'; it must be put, patch or append", op));
   }
   if (request.op != PutRequest::Op::kPut && request.target.generated) {
     return InvalidError(fmt::format("'{}': {} needs a full key", key, op));
@@ -47,7 +48,8 @@ Result<PutRequest> ParseDocument(std::string_view bytes) {
   return request;
 }
 
-/// Which column holds the object's bytes: the one named `data`, else the second, as older clients order them.
+/// Which column holds the object's bytes: the one named `data`, else the second, as older
+/// clients order them.
 Result<int> DataColumn(const arrow::Schema& schema) {
   auto holds_bytes = [&](int index) {
     const auto id = schema.field(index)->type()->id();
@@ -56,13 +58,14 @@ Result<int> DataColumn(const arrow::Schema& schema) {
   const int named = schema.GetFieldIndex("data");
   if (named >= 0 && holds_bytes(named)) return named;
   if (named < 0 && schema.num_fields() >= 2 && holds_bytes(1)) return 1;
-  return InvalidError(
-      fmt::format("an opaque object needs a column 'data' of binary or large_binary; the schema is "
-                  "{}. For an Arrow table set the schema metadata {}={}",
-                  schema.ToString(), kFormatKey, kNativeFormat));
+  return InvalidError(fmt::format(
+      "an opaque object needs a column 'data' of binary or large_binary; the schema is "
+      "{}. For an Arrow table set the schema metadata {}={}",
+      schema.ToString(), kFormatKey, kNativeFormat));
 }
 
-/// Append the values of `array`, sharing its buffer; neighbours without a gap become one chunk.
+/// Append the values of `array`, sharing its buffer; neighbours without a gap become one
+/// chunk.
 template <typename ArrayType>
 void AppendValues(const ArrayType& array, Chunks* chunks) {
   const auto& data = array.value_data();
@@ -74,7 +77,8 @@ void AppendValues(const ArrayType& array, Chunks* chunks) {
   }
   for (int64_t i = 0; i < array.length(); ++i) {
     if (array.IsNull(i) || array.value_length(i) == 0) continue;
-    chunks->push_back(arrow::SliceBuffer(data, array.value_offset(i), array.value_length(i)));
+    chunks->push_back(
+        arrow::SliceBuffer(data, array.value_offset(i), array.value_length(i)));
   }
 }
 
@@ -122,15 +126,14 @@ Result<PutRequest> PutRequest::Parse(const FlightDescriptor& descriptor) {
     }
   }
   return InvalidError(
-      "do_put needs a descriptor: the path app/session or app/session/object, the command "
+      "do_put needs a descriptor: the path app/session or app/session/object, the "
+      "command "
       "PATCH:<key>, or a command document");
 }
 
-Result<std::shared_ptr<const Payload>> ReadUpload(const PutRequest& request,
-                                                  arrow::flight::FlightMessageReader* reader,
-                                                  Budget* budget,
-                                                  const std::function<bool()>& cancelled,
-                                                  std::vector<Budget::Lease>* leases) {
+Result<std::shared_ptr<const Payload>> ReadUpload(
+    const PutRequest& request, arrow::flight::FlightMessageReader* reader, Budget* budget,
+    const std::function<bool()>& cancelled, std::vector<Budget::Lease>* leases) {
   auto schema_result = reader->GetSchema();
   ARROW_RETURN_NOT_OK(Malformed(schema_result.status()));
   const auto& schema = *schema_result;
@@ -150,8 +153,9 @@ Result<std::shared_ptr<const Payload>> ReadUpload(const PutRequest& request,
     const bool end = next.ok() && next->data == nullptr && next->app_metadata == nullptr;
     // A client that dies, and a call that is aborted, look like the end of the stream.
     if ((end || !next.ok()) && cancelled && cancelled()) {
-      return WithOutcome(MakeError(ErrorCode::kCancelled, "the client went away during the upload"),
-                         Outcome::kNotApplied);
+      return WithOutcome(
+          MakeError(ErrorCode::kCancelled, "the client went away during the upload"),
+          Outcome::kNotApplied);
     }
     ARROW_RETURN_NOT_OK(Malformed(next.status()));
     if (end) break;
@@ -174,12 +178,13 @@ Result<std::shared_ptr<const Payload>> ReadUpload(const PutRequest& request,
       AppendValues(static_cast<const arrow::LargeBinaryArray&>(*column), &chunks);
     }
   }
-  // A client that gives up in good order half-closes the call as if it were done: only the promised number tells.
+  // A client that gives up in good order half-closes the call as if it were done: only
+  // the promised number tells.
   if (request.batches && *request.batches != count) {
-    return WithOutcome(
-        InvalidError(fmt::format("the upload broke off: {} of {} batches came; send it again", count,
-                                 *request.batches)),
-        Outcome::kNotApplied);
+    return WithOutcome(InvalidError(fmt::format(
+                           "the upload broke off: {} of {} batches came; send it again",
+                           count, *request.batches)),
+                       Outcome::kNotApplied);
   }
   if (!native) return Payload::Opaque(std::move(chunks));
   return EncodeNative(StripReserved(schema), batches);

@@ -22,18 +22,20 @@ struct PutRequest {
   std::optional<Version> if_version;
   std::optional<OpId> op_id;
   bool retry = false;
-  std::optional<int64_t> batches;  // So many record batches follow; another number is a broken upload.
+  // So many record batches follow; another number is a broken upload.
+  std::optional<int64_t> batches;
 
   /// kInvalid, saying what a descriptor must be.
-  static arrow::Result<PutRequest> Parse(const arrow::flight::FlightDescriptor& descriptor);
+  static arrow::Result<PutRequest> Parse(
+      const arrow::flight::FlightDescriptor& descriptor);
 };
 
 /// The 16 bytes of an op id on the wire: origin and counter, big endian.
 arrow::Result<OpId> ParseOpId(std::string_view bytes);
 
-/// Read the stream to its end. Key, schema and shape are checked before the first batch is waited for. Opaque data is
-/// shared with the network messages, not copied; native batches are validated in full. `leases` holds what has arrived
-/// against the budget.
+/// Read the stream to its end. Key, schema and shape are checked before the first batch
+/// is waited for. Opaque data is shared with the network messages, not copied; native
+/// batches are validated in full. `leases` holds what has arrived against the budget.
 arrow::Result<std::shared_ptr<const Payload>> ReadUpload(
     const PutRequest& request, arrow::flight::FlightMessageReader* reader, Budget* budget,
     const std::function<bool()>& cancelled, std::vector<Budget::Lease>* leases);

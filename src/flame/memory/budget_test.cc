@@ -42,7 +42,8 @@ TEST(BudgetTest, WaitersGoOnWhenBytesComeBack) {
 TEST(BudgetTest, ACallerThatWentAwayStopsWaiting) {
   Budget budget(100);
   ASSERT_OK_AND_ASSIGN(const auto lease, budget.Acquire(60, 0ms));
-  EXPECT_EQ(CodeOf(budget.Acquire(60, 1h, [] { return true; }).status()), ErrorCode::kCancelled);
+  EXPECT_EQ(CodeOf(budget.Acquire(60, 1h, [] { return true; }).status()),
+            ErrorCode::kCancelled);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// BufferPool: where payload bytes that we copy or read come to lie. The heap today; the shared-memory arena later, under
-// the same contract test. And Budget: how many bytes may be in flight at once.
+// BufferPool: where payload bytes that we copy or read come to lie. The heap today; the
+// shared-memory arena later, under the same contract test. And Budget: how many bytes may
+// be in flight at once.
 #pragma once
 
 #include <atomic>
@@ -22,23 +23,28 @@ class BufferPool {
  public:
   virtual ~BufferPool() = default;
 
-  /// A writable buffer of `size` bytes whose address is `phase` modulo `align` (a power of two, phase < align). Opaque
-  /// payloads start at phase 60 of 64, so that what follows their 4-byte prefix lies aligned. kExhausted when full.
-  virtual arrow::Result<std::unique_ptr<arrow::MutableBuffer>> Allocate(int64_t size, int64_t align,
-                                                                        int64_t phase) = 0;
+  /// A writable buffer of `size` bytes whose address is `phase` modulo `align` (a power
+  /// of two, phase < align). Opaque payloads start at phase 60 of 64, so that what
+  /// follows their 4-byte prefix lies aligned. kExhausted when full.
+  virtual arrow::Result<std::unique_ptr<arrow::MutableBuffer>> Allocate(
+      int64_t size, int64_t align, int64_t phase) = 0;
   /// From now on nobody writes to it; readers may share it.
-  virtual std::shared_ptr<arrow::Buffer> Seal(std::unique_ptr<arrow::MutableBuffer> buffer) = 0;
+  virtual std::shared_ptr<arrow::Buffer> Seal(
+      std::unique_ptr<arrow::MutableBuffer> buffer) = 0;
 
   enum class Place { kForeign, kHeap, kArena };
   struct Address {
-    Place place = Place::kForeign;  // kForeign: memory of somebody else, such as a network message.
-    uint64_t offset = 0;            // In the arena.
+    // kForeign: memory of somebody else, such as a network message.
+    Place place = Place::kForeign;
+    uint64_t offset = 0;  // In the arena.
   };
   /// Where `buffer` lies.
   virtual Address Locate(const arrow::Buffer& buffer) const = 0;
-  /// The cache no longer shows `snapshot`; its bytes go when the last reader lets go of them.
+  /// The cache no longer shows `snapshot`; its bytes go when the last reader lets go of
+  /// them.
   virtual void Retire(std::shared_ptr<const Snapshot> snapshot) = 0;
-  /// Bytes handed out and not yet returned, and of these the bytes that retiring could free (no reader, on disk).
+  /// Bytes handed out and not yet returned, and of these the bytes that retiring could
+  /// free (no reader, on disk).
   virtual int64_t Allocated() const = 0;
   virtual int64_t Freeable() const = 0;
 };
@@ -46,12 +52,14 @@ class BufferPool {
 /// Aligned memory of the C library.
 std::unique_ptr<BufferPool> MakeHeapPool();
 
-/// A copy in memory of `pool` when `payload` has at most `max_bytes`: small payloads must not keep the much larger
-/// network message alive that brought them. Larger ones are returned as they are.
-arrow::Result<std::shared_ptr<const Payload>> Compact(std::shared_ptr<const Payload> payload,
-                                                      int64_t max_bytes, BufferPool* pool);
+/// A copy in memory of `pool` when `payload` has at most `max_bytes`: small payloads must
+/// not keep the much larger network message alive that brought them. Larger ones are
+/// returned as they are.
+arrow::Result<std::shared_ptr<const Payload>> Compact(
+    std::shared_ptr<const Payload> payload, int64_t max_bytes, BufferPool* pool);
 
-/// Bounds the bytes that requests hold at a time: uploads being received, replies being sent. Thread-safe.
+/// Bounds the bytes that requests hold at a time: uploads being received, replies being
+/// sent. Thread-safe.
 class Budget {
  public:
   explicit Budget(int64_t limit_bytes) : limit_(limit_bytes) {}
@@ -78,8 +86,9 @@ class Budget {
     int64_t bytes_ = 0;
   };
 
-  /// Wait until `bytes` more fit, at most until `patience` has passed: then kExhausted, so that uploads that wait for
-  /// each other end. kTooLarge at once when `bytes` can never fit. `cancelled` is asked every 100 ms.
+  /// Wait until `bytes` more fit, at most until `patience` has passed: then kExhausted,
+  /// so that uploads that wait for each other end. kTooLarge at once when `bytes` can
+  /// never fit. `cancelled` is asked every 100 ms.
   arrow::Result<Lease> Acquire(int64_t bytes, std::chrono::milliseconds patience,
                                const std::function<bool()>& cancelled = {});
 

@@ -73,7 +73,8 @@ TEST(CompactTest, SmallPayloadsLetGoOfTheMessageThatBroughtThem) {
 
 TEST(CompactTest, LargePayloadsAreNotCopied) {
   const auto pool = MakeHeapPool();
-  const auto payload = Payload::Opaque({arrow::Buffer::FromString(std::string(2000, 'x'))});
+  const auto payload =
+      Payload::Opaque({arrow::Buffer::FromString(std::string(2000, 'x'))});
   ASSERT_OK_AND_ASSIGN(auto compacted, Compact(payload, 1024, pool.get()));
   EXPECT_EQ(compacted.get(), payload.get());
   EXPECT_EQ(pool->Allocated(), 0);

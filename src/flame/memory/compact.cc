@@ -4,8 +4,8 @@
 
 namespace flame {
 
-arrow::Result<std::shared_ptr<const Payload>> Compact(std::shared_ptr<const Payload> payload,
-                                                      int64_t max_bytes, BufferPool* pool) {
+arrow::Result<std::shared_ptr<const Payload>> Compact(
+    std::shared_ptr<const Payload> payload, int64_t max_bytes, BufferPool* pool) {
   if (payload->size() > max_bytes) return payload;
   ARROW_ASSIGN_OR_RAISE(auto buffer, pool->Allocate(StoredSize(*payload), 8, 0));
   std::shared_ptr<arrow::Buffer> bytes = pool->Seal(std::move(buffer));

@@ -30,32 +30,40 @@ class HeapBuffer final : public arrow::MutableBuffer {
 
 class HeapPool final : public BufferPool {
  public:
-  arrow::Result<std::unique_ptr<arrow::MutableBuffer>> Allocate(int64_t size, int64_t align,
+  arrow::Result<std::unique_ptr<arrow::MutableBuffer>> Allocate(int64_t size,
+                                                                int64_t align,
                                                                 int64_t phase) override {
     ARROW_DCHECK(align > 0 && (align & (align - 1)) == 0 && phase >= 0 && phase < align);
     // aligned_alloc wants a multiple of the alignment.
     const int64_t wanted = (size + phase + align - 1) / align * align;
-    void* block = align <= 16 && phase == 0
-                      ? std::malloc(static_cast<size_t>(std::max<int64_t>(size, 1)))
-                      : std::aligned_alloc(static_cast<size_t>(std::max<int64_t>(align, 16)),
-                                           static_cast<size_t>(std::max<int64_t>(wanted, align)));
+    void* block =
+        align <= 16 && phase == 0
+            ? std::malloc(static_cast<size_t>(std::max<int64_t>(size, 1)))
+            : std::aligned_alloc(static_cast<size_t>(std::max<int64_t>(align, 16)),
+                                 static_cast<size_t>(std::max<int64_t>(wanted, align)));
     if (block == nullptr) {
-      return MakeError(ErrorCode::kExhausted, fmt::format("no memory for {} bytes", size));
+      return MakeError(ErrorCode::kExhausted,
+                       fmt::format("no memory for {} bytes", size));
     }
     auto* bytes = static_cast<uint8_t*>(block);
     return std::make_unique<HeapBuffer>(bytes, bytes + phase, size, &allocated_);
   }
 
-  std::shared_ptr<arrow::Buffer> Seal(std::unique_ptr<arrow::MutableBuffer> buffer) override {
+  std::shared_ptr<arrow::Buffer> Seal(
+      std::unique_ptr<arrow::MutableBuffer> buffer) override {
     return std::shared_ptr<arrow::Buffer>(std::move(buffer));
   }
 
   Address Locate(const arrow::Buffer& buffer) const override {
-    return {dynamic_cast<const HeapBuffer*>(&buffer) != nullptr ? Place::kHeap : Place::kForeign, 0};
+    return {dynamic_cast<const HeapBuffer*>(&buffer) != nullptr ? Place::kHeap
+                                                                : Place::kForeign,
+            0};
   }
   // Reference counts free heap buffers; there is nothing to scan for.
   void Retire(std::shared_ptr<const Snapshot>) override {}
-  int64_t Allocated() const override { return allocated_.load(std::memory_order_relaxed); }
+  int64_t Allocated() const override {
+    return allocated_.load(std::memory_order_relaxed);
+  }
   int64_t Freeable() const override { return Allocated(); }
 
  private:

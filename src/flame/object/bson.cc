@@ -15,6 +15,10 @@ arrow::Status WrongType(std::string_view name, std::string_view wanted) {
   return InvalidError(fmt::format("field '{}' of the request must be {}", name, wanted));
 }
 
+arrow::Status Missing(std::string_view name) {
+  return InvalidError(fmt::format("field '{}' of the request is missing", name));
+}
+
 }  // namespace
 
 BsonWriter& BsonWriter::Add(std::string_view name, std::string_view value) {
@@ -78,10 +82,12 @@ bool BsonReader::Find(std::string_view name, bson_iter_t* iter) const {
   return bson_init_static(&document, reinterpret_cast<const uint8_t*>(bytes_.data()),
                           bytes_.size()) &&
          bson_iter_init(iter, &document) &&
-         bson_iter_find_w_len(iter, name.data(), Length(name)) && !BSON_ITER_HOLDS_NULL(iter);
+         bson_iter_find_w_len(iter, name.data(), Length(name)) &&
+         !BSON_ITER_HOLDS_NULL(iter);
 }
 
-arrow::Result<std::optional<std::string>> BsonReader::String(std::string_view name) const {
+arrow::Result<std::optional<std::string>> BsonReader::String(
+    std::string_view name) const {
   bson_iter_t iter;
   if (!Find(name, &iter)) return std::nullopt;
   if (!BSON_ITER_HOLDS_UTF8(&iter)) return WrongType(name, "a string");
@@ -106,7 +112,8 @@ arrow::Result<std::optional<bool>> BsonReader::Bool(std::string_view name) const
   return bson_iter_bool(&iter);
 }
 
-arrow::Result<std::optional<std::string_view>> BsonReader::Binary(std::string_view name) const {
+arrow::Result<std::optional<std::string_view>> BsonReader::Binary(
+    std::string_view name) const {
   bson_iter_t iter;
   if (!Find(name, &iter)) return std::nullopt;
   if (!BSON_ITER_HOLDS_BINARY(&iter)) return WrongType(name, "binary");
@@ -117,16 +124,18 @@ arrow::Result<std::optional<std::string_view>> BsonReader::Binary(std::string_vi
   return std::string_view(reinterpret_cast<const char*>(data), length);
 }
 
-arrow::Result<std::vector<BsonReader>> BsonReader::Array(std::string_view name) const {
+arrow::Result<std::vector<BsonReader>> BsonReader::RequireArray(
+    std::string_view name) const {
   std::vector<BsonReader> documents;
   bson_iter_t iter;
-  if (!Find(name, &iter)) return documents;
+  if (!Find(name, &iter)) return Missing(name);
   bson_iter_t child;
   if (!BSON_ITER_HOLDS_ARRAY(&iter) || !bson_iter_recurse(&iter, &child)) {
     return WrongType(name, "an array of documents");
   }
   while (bson_iter_next(&child)) {
-    if (!BSON_ITER_HOLDS_DOCUMENT(&child)) return WrongType(name, "an array of documents");
+    if (!BSON_ITER_HOLDS_DOCUMENT(&child))
+      return WrongType(name, "an array of documents");
     uint32_t length = 0;
     const uint8_t* data = nullptr;
     bson_iter_document(&child, &length, &data);
@@ -137,7 +146,8 @@ arrow::Result<std::vector<BsonReader>> BsonReader::Array(std::string_view name) 
 
 arrow::Result<std::string> BsonReader::RequireString(std::string_view name) const {
   ARROW_ASSIGN_OR_RAISE(auto value, String(name));
-  if (!value) return InvalidError(fmt::format("field '{}' of the request is missing", name));
+  if (!value)
+    return InvalidError(fmt::format("field '{}' of the request is missing", name));
   return *std::move(value);
 }
 

@@ -1,5 +1,5 @@
-// Bson: small documents on the wire, over libbson. A writer that builds one, a reader that asks for typed fields and
-// names what is wrong. Thread-compatible.
+// Bson: small documents on the wire, over libbson. A writer that builds one, a reader
+// that asks for typed fields and names what is wrong. Thread-compatible.
 #pragma once
 
 #include <bson/bson.h>
@@ -31,7 +31,8 @@ class BsonWriter {
   BsonWriter& AddBool(std::string_view name, bool value);
   BsonWriter& AddBinary(std::string_view name, std::string_view value);
   BsonWriter& AddDocument(std::string_view name, const BsonWriter& value);
-  BsonWriter& AddArray(std::string_view name, const std::vector<std::unique_ptr<BsonWriter>>& values);
+  BsonWriter& AddArray(std::string_view name,
+                       const std::vector<std::unique_ptr<BsonWriter>>& values);
 
   std::string Finish() const {
     return {reinterpret_cast<const char*>(bson_get_data(&bson_)), bson_.len};
@@ -46,18 +47,20 @@ class BsonReader {
  public:
   /// kInvalid unless `bytes` is exactly one well-formed document (nested ones included).
   static arrow::Result<BsonReader> Open(std::string_view bytes);
-  /// True if `bytes` can be a document at all: its own length first, NUL last. Keys hold no NUL, so never both.
+  /// True if `bytes` can be a document at all: its own length first, NUL last. Keys hold
+  /// no NUL, so never both.
   static bool LooksLikeOne(std::string_view bytes);
 
-  /// nullopt when the field is absent or null; kInvalid, naming the field, when it has another type.
+  /// nullopt when the field is absent or null; kInvalid, naming the field, when it has
+  /// another type.
   arrow::Result<std::optional<std::string>> String(std::string_view name) const;
-  arrow::Result<std::optional<int64_t>> Int(std::string_view name) const;  // int32 or int64.
+  arrow::Result<std::optional<int64_t>> Int(
+      std::string_view name) const;  // int32 or int64.
   arrow::Result<std::optional<bool>> Bool(std::string_view name) const;
   arrow::Result<std::optional<std::string_view>> Binary(std::string_view name) const;
-  arrow::Result<std::vector<BsonReader>> Array(std::string_view name) const;  // Of documents; absent = empty.
-
   /// The same for fields that must be there.
   arrow::Result<std::string> RequireString(std::string_view name) const;
+  arrow::Result<std::vector<BsonReader>> RequireArray(std::string_view name) const;
 
  private:
   explicit BsonReader(std::string_view bytes) : bytes_(bytes) {}

@@ -23,7 +23,8 @@ TEST(BsonTest, ReadsWhatItWrote) {
   EXPECT_EQ(*reader.Int("number"), -5);
   EXPECT_EQ(*reader.Bool("flag"), true);
   EXPECT_EQ(*reader.Binary("blob"), std::string_view("\0\x01", 2));
-  EXPECT_EQ((*reader.Array("items")).at(0).RequireString("key").ValueOrDie(), "a/b/c");
+  EXPECT_EQ((*reader.RequireArray("items")).at(0).RequireString("key").ValueOrDie(),
+            "a/b/c");
   EXPECT_FALSE((*reader.Int("absent")).has_value());
 }
 
@@ -36,7 +37,8 @@ TEST(BsonTest, AWrongTypeIsAnErrorThatNamesTheField) {
   EXPECT_FALSE(reader.RequireString("missing").ok());
 }
 
-// Goal: bytes from the network never crash the reader. Method: flip random bits of a good document.
+// Goal: bytes from the network never crash the reader. Method: flip random bits of a good
+// document.
 TEST(BsonTest, DamagedDocumentsAreRefusedOrReadSafely) {
   const uint32_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -44,7 +46,8 @@ TEST(BsonTest, DamagedDocumentsAreRefusedOrReadSafely) {
   std::vector<std::unique_ptr<BsonWriter>> items;
   items.push_back(std::make_unique<BsonWriter>());
   items.back()->Add("key", "a/b/c").AddBinary("data", "xyz");
-  const std::string good = BsonWriter().Add("key", "a/b/c").AddArray("items", items).Finish();
+  const std::string good =
+      BsonWriter().Add("key", "a/b/c").AddArray("items", items).Finish();
   for (int i = 0; i < 20'000; ++i) {
     std::string bad = good;
     for (int flips = 1 + static_cast<int>(random() % 4); flips > 0; --flips) {
@@ -53,7 +56,7 @@ TEST(BsonTest, DamagedDocumentsAreRefusedOrReadSafely) {
     const auto reader = BsonReader::Open(bad);
     if (!reader.ok()) continue;
     (void)reader->String("key");
-    const auto array = reader->Array("items");
+    const auto array = reader->RequireArray("items");
     if (array.ok()) {
       for (const BsonReader& item : *array) (void)item.Binary("data");
     }

@@ -13,7 +13,8 @@
 namespace flame {
 namespace {
 
-constexpr size_t kMaxPartToWrite = 240;  // A file name is at most 255 bytes; ".deltas" and temporaries need room.
+// A file name is at most 255 bytes; ".deltas" and temporaries need room.
+constexpr size_t kMaxPartToWrite = 240;
 constexpr size_t kMaxPartToRead = 255;
 
 constexpr std::array<uint16_t, 256> MakeCrcTable() {
@@ -104,7 +105,8 @@ arrow::Status CheckParts(std::string_view text, const Split& split) {
   for (int i = 0; i < split.count && i < 3; ++i) {
     if (auto why = WhyUnreadable(split.parts[i]); !why.empty()) return BadKey(text, why);
   }
-  if (split.parts[0] == ".flame") return BadKey(text, "the application '.flame' is reserved");
+  if (split.parts[0] == ".flame")
+    return BadKey(text, "the application '.flame' is reserved");
   return arrow::Status::OK();
 }
 
@@ -122,13 +124,14 @@ uint16_t SlotOf(std::string_view key) {
   const size_t open = key.find('{');
   if (open != key.npos) {
     const size_t close = key.find('}', open + 1);
-    if (close != key.npos && close > open + 1) key = key.substr(open + 1, close - open - 1);
+    if (close != key.npos && close > open + 1)
+      key = key.substr(open + 1, close - open - 1);
   }
   return Crc16(key) % kSlots;
 }
 
 KeyClass ClassifyKey(std::string_view bytes) {
-  return Key::ParseForWrite(bytes).ok() ? KeyClass::kObject : KeyClass::kPlain;
+  return Key::Parse(bytes).ok() ? KeyClass::kObject : KeyClass::kPlain;
 }
 
 Key::Key(std::string text, uint32_t session, uint32_t object)
@@ -143,7 +146,8 @@ arrow::Result<Key> Key::Parse(std::string_view text) {
     return BadKey(text, split.count < 3 ? "it has fewer than three parts"
                                         : "it has more than three parts");
   }
-  return Key(std::string(text), static_cast<uint32_t>(split.parts[1].data() - text.data()),
+  return Key(std::string(text),
+             static_cast<uint32_t>(split.parts[1].data() - text.data()),
              static_cast<uint32_t>(split.parts[2].data() - text.data()));
 }
 
@@ -185,7 +189,8 @@ arrow::Result<PutTarget> PutTarget::Parse(std::string_view text) {
   const Split split = SplitParts(text);
   if (split.count == 2) {
     ARROW_RETURN_NOT_OK(CheckParts(text, split));
-    ARROW_ASSIGN_OR_RAISE(Key key, Key::ParseForWrite(fmt::format("{}/{}", text, NewUuid())));
+    ARROW_ASSIGN_OR_RAISE(Key key,
+                          Key::ParseForWrite(fmt::format("{}/{}", text, NewUuid())));
     return PutTarget{std::move(key), true};
   }
   ARROW_ASSIGN_OR_RAISE(Key key, Key::ParseForWrite(text));
@@ -202,7 +207,8 @@ arrow::Result<TextTicket> TextTicket::Parse(std::string_view text) {
       for (char digit : digits) {
         const uint64_t next = known * 10 + static_cast<uint64_t>(digit - '0');
         if (known > std::numeric_limits<uint64_t>::max() / 10 || next < known * 10) {
-          return InvalidError(fmt::format("ticket '{}': the version is over 2^64-1", Shown(text)));
+          return InvalidError(
+              fmt::format("ticket '{}': the version is over 2^64-1", Shown(text)));
         }
         known = next;
       }

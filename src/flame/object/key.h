@@ -1,5 +1,6 @@
-// Key: the name of an object, its parts, and the hash slot it lives in. Selection: the keys that a prefix names.
-// Rules about names live here and nowhere else. Values: immutable, thread-compatible, no I/O.
+// Key: the name of an object, its parts, and the hash slot it lives in. Selection: the
+// keys that a prefix names. Rules about names live here and nowhere else. Values:
+// immutable, thread-compatible, no I/O.
 #pragma once
 
 #include <cstdint>
@@ -14,19 +15,22 @@ namespace flame {
 /// Keys are spread over this many hash slots, as in Redis Cluster.
 inline constexpr int kSlots = 16384;
 
-/// The hash slot of `key`: CRC16 (XMODEM) modulo 16,384; when the key holds a non-empty `{tag}`, of the tag alone.
-/// Format: Redis Cluster specification, "Key distribution model".
+/// The hash slot of `key`: CRC16 (XMODEM) modulo 16,384; when the key holds a non-empty
+/// `{tag}`, of the tag alone. Format: Redis Cluster specification, "Key distribution
+/// model".
 uint16_t SlotOf(std::string_view key);
 
-/// An object key has exactly three valid parts `app/session/object`; any other byte string is a plain key.
+/// An object key has exactly three valid parts `app/session/object`; any other byte
+/// string is a plain key.
 enum class KeyClass { kObject, kPlain };
 KeyClass ClassifyKey(std::string_view bytes);
 
 class Key {
  public:
-  /// Read `text` as an object key. Lenient, because existing stores hold such keys: names that are merely unwise
-  /// (control characters, 241 to 255 bytes) pass. kInvalid, with the offending part, for everything that could leave
-  /// the storage or alias another key: a part that is empty, `.`, `*`, or holds `..`, `\` or NUL; the app `.flame`.
+  /// Read `text` as an object key. Lenient, because existing stores hold such keys: names
+  /// that are merely unwise (control characters, 241 to 255 bytes) pass. kInvalid, with
+  /// the offending part, for everything that could leave the storage or alias another
+  /// key: a part that is empty, `.`, `*`, or holds `..`, `\` or NUL; the app `.flame`.
   static arrow::Result<Key> Parse(std::string_view text);
   /// The same, refusing also what new objects must not be called.
   static arrow::Result<Key> ParseForWrite(std::string_view text);
@@ -67,20 +71,24 @@ struct Selection {
   std::string prefix;      // Otherwise: ends in `/`; empty = every object.
 };
 
-/// A put's target: a full key, or `app/session` under which the server draws an object id.
+/// A put's target: a full key, or `app/session` under which the server draws an object
+/// id.
 struct PutTarget {
   static arrow::Result<PutTarget> Parse(std::string_view text);
 
   Key key;
-  bool generated;  // The object part was drawn here: a random UUID, so the key is new for certain.
+  bool generated;  // The object part was drawn here: a random UUID, so the key is new for
+                   // certain.
 };
 
 /// The stock dialect's ticket, `<key>` or `<key>:<version>`.
 struct TextTicket {
-  /// Split at the last `:` when digits (after an optional `+`) follow. kInvalid for a bad key or a version over 2^64-1;
-  /// versions over 2^63-1, which none reaches, read as 2^63-1.
+  /// Split at the last `:` when digits (after an optional `+`) follow. kInvalid for a bad
+  /// key or a version over 2^64-1; versions over 2^63-1, which none reaches, read as
+  /// 2^63-1.
   static arrow::Result<TextTicket> Parse(std::string_view text);
-  /// The ticket to hand out for `key`: with `:0` where the key alone would be split wrongly.
+  /// The ticket to hand out for `key`: with `:0` where the key alone would be split
+  /// wrongly.
   static std::string For(const Key& key);
 
   Key key;

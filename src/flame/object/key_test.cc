@@ -9,7 +9,8 @@ namespace flame {
 namespace {
 
 TEST(SlotTest, AgreesWithRedisCluster) {
-  // Vectors: CRC16 of "123456789" is 0x31C3 (Redis Cluster specification); CLUSTER KEYSLOT of a Redis 7 server.
+  // Vectors: CRC16 of "123456789" is 0x31C3 (Redis Cluster specification); CLUSTER
+  // KEYSLOT of a Redis 7 server.
   EXPECT_EQ(SlotOf("123456789"), 0x31c3 % kSlots);
   EXPECT_EQ(SlotOf("foo"), 12182);
   EXPECT_EQ(SlotOf("somekey"), 11058);
@@ -42,24 +43,26 @@ TEST_P(RefusedKeyTest, IsInvalidAndNamed) {
   EXPECT_EQ(CodeOf(key.status()), ErrorCode::kInvalid);
   EXPECT_THAT(key.status().message(), ::testing::HasSubstr("app/session/object"));
 }
-// A1, A2: `.` names the folder itself; nothing that could leave the storage or alias another key passes.
-INSTANTIATE_TEST_SUITE_P(A1_A2, RefusedKeyTest,
-                         ::testing::Values("", "a", "a/b", "a/b/c/d", "a//c", "/b/c", "a/b/", "./s/o",
-                                           "a/./o", "a/s/.", "../s/o", "a/../o", "a/s/..", "a/s/b..c",
-                                           "a\\b/s/o", "a/s\\x/o", std::string("a/s/o\0x", 7),
-                                           "*/s/o", "a/*/o", "a/s/*", ".flame/s/o",
-                                           "a/s/" + std::string(256, 'x'), "a/s/\xff\xfe"));
+// A1, A2: `.` names the folder itself; nothing that could leave the storage or alias
+// another key passes.
+INSTANTIATE_TEST_SUITE_P(
+    A1_A2, RefusedKeyTest,
+    ::testing::Values("", "a", "a/b", "a/b/c/d", "a//c", "/b/c", "a/b/", "./s/o", "a/./o",
+                      "a/s/.", "../s/o", "a/../o", "a/s/..", "a/s/b..c", "a\\b/s/o",
+                      "a/s\\x/o", std::string("a/s/o\0x", 7), "*/s/o", "a/*/o", "a/s/*",
+                      ".flame/s/o", "a/s/" + std::string(256, 'x'), "a/s/\xff\xfe"));
 
 TEST(KeyTest, UnwiseNamesAreReadButNotWritten) {
   for (const std::string& name : {std::string("a/s/o\nx"), "a/s/" + std::string(241, 'x'),
-                                 std::string("a/s/\x7f")}) {
+                                  std::string("a/s/\x7f")}) {
     EXPECT_TRUE(Key::Parse(name).ok()) << name;
     EXPECT_FALSE(Key::ParseForWrite(name).ok()) << name;
   }
 }
 
 TEST(KeyTest, C4_ColonsSpacesAndStarsInsideANameAreOrdinary) {
-  for (const char* name : {"a/s/o:5", "a:b/s/o", "a/s/two words", "a*/s*/o*", "a/s/.hidden", "ä/ß/名"}) {
+  for (const char* name :
+       {"a/s/o:5", "a:b/s/o", "a/s/two words", "a*/s*/o*", "a/s/.hidden", "ä/ß/名"}) {
     EXPECT_TRUE(Key::ParseForWrite(name).ok()) << name;
   }
 }
@@ -78,8 +81,8 @@ TEST(SelectionTest, KnowsKeyPrefixAndWildcard) {
 }
 
 TEST(SelectionTest, A1_NothingSelectsTheWholeStore) {
-  for (const char* text : {"", "*", "/", "./*", "./.", "a/.", "*/*", "*/s", "a", "a/*/o", "a/s/*", "../*",
-                           ".flame/*", ".flame/db"}) {
+  for (const char* text : {"", "*", "/", "./*", "./.", "a/.", "*/*", "*/s", "a", "a/*/o",
+                           "a/s/*", "../*", ".flame/*", ".flame/db"}) {
     EXPECT_FALSE(Selection::Parse(text).ok()) << text;
   }
 }
@@ -88,7 +91,8 @@ TEST(PutTargetTest, APrefixDrawsAUuid) {
   const PutTarget target = *PutTarget::Parse("a/s");
   EXPECT_TRUE(target.generated);
   EXPECT_THAT(std::string(target.key.object()),
-              ::testing::MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
+              ::testing::MatchesRegex(
+                  "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
   EXPECT_FALSE((*PutTarget::Parse("a/s/o")).generated);
   EXPECT_FALSE(PutTarget::Parse("a/*").ok());
 }
@@ -107,11 +111,12 @@ TEST_P(TicketTest, SplitsAtTheLastColonThatDigitsFollow) {
 }
 INSTANTIATE_TEST_SUITE_P(
     C4, TicketTest,
-    ::testing::Values(TicketCase{"a/s/o", "a/s/o", 0}, TicketCase{"a/s/o:0", "a/s/o", 0},
-                      TicketCase{"a/s/o:17", "a/s/o", 17}, TicketCase{"a/s/o:+17", "a/s/o", 17},
-                      TicketCase{"a/s/o:5:3", "a/s/o:5", 3}, TicketCase{"a/s/x:y", "a/s/x:y", 0},
-                      TicketCase{"a/s/o:", "a/s/o:", 0}, TicketCase{"a/s/o:-1", "a/s/o:-1", 0},
-                      TicketCase{"a/s/o:18446744073709551615", "a/s/o", INT64_MAX}));
+    ::testing::Values(
+        TicketCase{"a/s/o", "a/s/o", 0}, TicketCase{"a/s/o:0", "a/s/o", 0},
+        TicketCase{"a/s/o:17", "a/s/o", 17}, TicketCase{"a/s/o:+17", "a/s/o", 17},
+        TicketCase{"a/s/o:5:3", "a/s/o:5", 3}, TicketCase{"a/s/x:y", "a/s/x:y", 0},
+        TicketCase{"a/s/o:", "a/s/o:", 0}, TicketCase{"a/s/o:-1", "a/s/o:-1", 0},
+        TicketCase{"a/s/o:18446744073709551615", "a/s/o", INT64_MAX}));
 
 TEST(TicketTest, RefusesVersionsOver64Bits) {
   EXPECT_FALSE(TextTicket::Parse("a/s/o:18446744073709551616").ok());

@@ -7,7 +7,11 @@
 namespace flame {
 
 std::string ObjectRef::Encode() const {
-  return BsonWriter().Add("endpoint", endpoint).Add("key", key).Add("version", version).Finish();
+  return BsonWriter()
+      .Add("endpoint", endpoint)
+      .Add("key", key)
+      .Add("version", version)
+      .Finish();
 }
 
 arrow::Result<ObjectRef> ObjectRef::Decode(std::string_view bson) {

@@ -88,7 +88,8 @@ class FrameMessages final : public arrow::ipc::MessageReader {
 
  private:
   static Result<std::shared_ptr<arrow::Buffer>> Gather(const Frame& frame) {
-    ARROW_ASSIGN_OR_RAISE(auto sink, arrow::io::BufferOutputStream::Create(frame.body_length));
+    ARROW_ASSIGN_OR_RAISE(auto sink,
+                          arrow::io::BufferOutputStream::Create(frame.body_length));
     static constexpr uint8_t kPadding[8] = {};
     for (const auto& buffer : frame.body_buffers) {
       if (buffer == nullptr || buffer->size() == 0) continue;
@@ -141,6 +142,7 @@ const char* KindName(Kind kind) { return kind == Kind::kOpaque ? "opaque" : "nat
 std::shared_ptr<const Payload> Payload::Opaque(Chunks chunks) {
   auto payload = std::shared_ptr<Payload>(new Payload);
   payload->kind_ = Kind::kOpaque;
+  std::erase(chunks, nullptr);
   payload->chunks_ = std::move(chunks);
   payload->size_ = SizeOf(payload->chunks_);
   return payload;
@@ -164,7 +166,8 @@ bool IsNative(const arrow::Schema& schema) {
   return format.ok() && *format == kNativeFormat;
 }
 
-std::shared_ptr<arrow::Schema> StripReserved(const std::shared_ptr<arrow::Schema>& schema) {
+std::shared_ptr<arrow::Schema> StripReserved(
+    const std::shared_ptr<arrow::Schema>& schema) {
   if (schema->metadata() == nullptr) return schema;
   auto kept = std::make_shared<arrow::KeyValueMetadata>();
   for (int64_t i = 0; i < schema->metadata()->size(); ++i) {
@@ -179,8 +182,9 @@ std::shared_ptr<arrow::Schema> StripReserved(const std::shared_ptr<arrow::Schema
 std::shared_ptr<arrow::Schema> DressNative(
     const std::shared_ptr<arrow::Schema>& schema, int64_t version,
     const std::vector<std::pair<std::string, std::string>>& extra) {
-  auto metadata = schema->metadata() != nullptr ? schema->metadata()->Copy()
-                                                : std::make_shared<arrow::KeyValueMetadata>();
+  auto metadata = schema->metadata() != nullptr
+                      ? schema->metadata()->Copy()
+                      : std::make_shared<arrow::KeyValueMetadata>();
   metadata->Append(kFormatKey, kNativeFormat);
   metadata->Append(kVersionKey, std::to_string(version));
   for (const auto& [key, value] : extra) metadata->Append(key, value);
@@ -265,8 +269,8 @@ Result<std::shared_ptr<arrow::Buffer>> EncodeIpcStream(const arrow::Schema& sche
   ARROW_RETURN_NOT_OK(arrow::ipc::GetSchemaPayload(
       schema, WriteOptions(), arrow::ipc::DictionaryFieldMapper(schema), &schema_frame));
   int32_t metadata_length = 0;
-  ARROW_RETURN_NOT_OK(arrow::ipc::WriteIpcPayload(schema_frame, WriteOptions(), sink.get(),
-                                                  &metadata_length));
+  ARROW_RETURN_NOT_OK(arrow::ipc::WriteIpcPayload(schema_frame, WriteOptions(),
+                                                  sink.get(), &metadata_length));
   ARROW_RETURN_NOT_OK(WriteStored(payload, sink.get()));
   static constexpr uint8_t kEndOfStream[8] = {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0};
   ARROW_RETURN_NOT_OK(sink->Write(kEndOfStream, sizeof(kEndOfStream)));

@@ -28,16 +28,19 @@ Batches Sample(const std::shared_ptr<arrow::Schema>& schema) {
     EXPECT_TRUE(builder.AppendValues(values).ok());
     return *builder.Finish();
   };
-  // Two batches with different dictionaries: the second one replaces the first in the stream.
-  return {arrow::RecordBatch::Make(schema, 3, {numbers({1, 2, 3}), Dictionary({"x", "y", "x"})}),
+  // Two batches with different dictionaries: the second one replaces the first in the
+  // stream.
+  return {arrow::RecordBatch::Make(schema, 3,
+                                   {numbers({1, 2, 3}), Dictionary({"x", "y", "x"})}),
           arrow::RecordBatch::Make(schema, 2, {numbers({4, 5}), Dictionary({"z", "q"})}),
           arrow::RecordBatch::Make(schema, 0, {numbers({}), Dictionary({})})};
 }
 
 std::shared_ptr<arrow::Schema> SampleSchema() {
-  return arrow::schema({arrow::field("n", arrow::int64()),
-                        arrow::field("d", arrow::dictionary(arrow::int32(), arrow::utf8()))},
-                       arrow::key_value_metadata({{"user", "kept"}, {kLogicalTypeKey, "pyarrow.table"}}));
+  return arrow::schema(
+      {arrow::field("n", arrow::int64()),
+       arrow::field("d", arrow::dictionary(arrow::int32(), arrow::utf8()))},
+      arrow::key_value_metadata({{"user", "kept"}, {kLogicalTypeKey, "pyarrow.table"}}));
 }
 
 void ExpectSame(const Batches& a, const Batches& b) {
@@ -87,15 +90,18 @@ TEST(PayloadTest, DressingAddsAndStrippingRemovesOnlyOurEntries) {
 
 TEST(PayloadTest, D2_SizeIsOfTheBytesNotOfTheBuffersTheyLieIn) {
   const auto whole = arrow::Buffer::FromString(std::string(1'000'000, 'x'));
-  EXPECT_EQ(Payload::Opaque({arrow::SliceBuffer(whole, 10, 100), arrow::SliceBuffer(whole, 500, 1)})->size(), 101);
+  EXPECT_EQ(Payload::Opaque(
+                {arrow::SliceBuffer(whole, 10, 100), arrow::SliceBuffer(whole, 500, 1)})
+                ->size(),
+            101);
 
   arrow::Int64Builder builder;
   for (int64_t i = 0; i < 1000; ++i) ASSERT_OK(builder.Append(i));
   ASSERT_OK_AND_ASSIGN(auto column, builder.Finish());
   const auto schema = arrow::schema({arrow::field("a", arrow::int64())});
-  ASSERT_OK_AND_ASSIGN(
-      auto payload,
-      EncodeNative(schema, {arrow::RecordBatch::Make(schema, 10, {column->Slice(5, 10)})}));
+  ASSERT_OK_AND_ASSIGN(auto payload,
+                       EncodeNative(schema, {arrow::RecordBatch::Make(
+                                                schema, 10, {column->Slice(5, 10)})}));
   EXPECT_LT(payload->size(), 1000);
 }
 
@@ -104,21 +110,25 @@ TEST(PayloadTest, EncodingSharesTheColumnsBuffers) {
   for (int64_t i = 0; i < 1000; ++i) ASSERT_OK(builder.Append(i));
   ASSERT_OK_AND_ASSIGN(auto column, builder.Finish());
   const auto schema = arrow::schema({arrow::field("a", arrow::int64())});
-  ASSERT_OK_AND_ASSIGN(auto payload,
-                       EncodeNative(schema, {arrow::RecordBatch::Make(schema, 1000, {column})}));
-  EXPECT_EQ(payload->frames()[0].body_buffers.back()->data(), column->data()->buffers[1]->data());
+  ASSERT_OK_AND_ASSIGN(
+      auto payload,
+      EncodeNative(schema, {arrow::RecordBatch::Make(schema, 1000, {column})}));
+  EXPECT_EQ(payload->frames()[0].body_buffers.back()->data(),
+            column->data()->buffers[1]->data());
 }
 
 TEST(PayloadTest, ZeroColumnsKeepTheirRowCount) {
   const auto schema = arrow::schema({});
-  ASSERT_OK_AND_ASSIGN(auto payload,
-                       EncodeNative(schema, {arrow::RecordBatch::Make(schema, 5, arrow::ArrayVector{})}));
+  ASSERT_OK_AND_ASSIGN(
+      auto payload,
+      EncodeNative(schema, {arrow::RecordBatch::Make(schema, 5, arrow::ArrayVector{})}));
   ASSERT_OK_AND_ASSIGN(auto back, DecodeNative(schema, payload->frames(), true));
   ASSERT_EQ(back.size(), 1u);
   EXPECT_EQ(back[0]->num_rows(), 5);
 }
 
-// Goal: bytes from network or disk never crash the decoder. Method: flip random bits of a good stream.
+// Goal: bytes from network or disk never crash the decoder. Method: flip random bits of a
+// good stream.
 TEST(PayloadTest, DamagedStreamsAreRefusedOrReadSafely) {
   const uint32_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));

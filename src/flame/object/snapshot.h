@@ -1,5 +1,6 @@
-// Snapshot: one version of one object as readers hold it, base and patches. Immutable; a reader's shared_ptr keeps the
-// bytes alive while writers publish newer snapshots beside it.
+// Snapshot: one version of one object as readers hold it, base and patches. Immutable; a
+// reader's shared_ptr keeps the bytes alive while writers publish newer snapshots beside
+// it.
 #pragma once
 
 #include <algorithm>
@@ -14,8 +15,8 @@ namespace flame {
 
 using Version = int64_t;
 
-/// A patch and those before it: a persistent list, newest first, so that N patches cost O(N) in all and older
-/// snapshots share their part of it.
+/// A patch and those before it: a persistent list, newest first, so that N patches cost
+/// O(N) in all and older snapshots share their part of it.
 struct Patch {
   Version version;
   std::shared_ptr<const Payload> payload;
@@ -23,12 +24,12 @@ struct Patch {
 };
 
 struct Snapshot {
-  uint64_t id = 0;           // Never reused while the server lives.
-  Version version = 0;       // Of the newest patch, else of the base.
+  uint64_t id = 0;      // Never reused while the server lives.
+  Version version = 0;  // Of the newest patch, else of the base.
   Version base_version = 0;
-  uint64_t seq = 0;          // Of the commit, dense per slot.
-  uint64_t meta_seq = 0;     // Rises with changes that keep the bytes (expiry).
-  int64_t modified_ms = 0;   // Wall clock of the commit.
+  uint64_t seq = 0;           // Of the commit, dense per slot.
+  uint64_t meta_seq = 0;      // Rises with changes that keep the bytes (expiry).
+  int64_t modified_ms = 0;    // Wall clock of the commit.
   int64_t expires_at_ms = 0;  // 0 = never.
   std::shared_ptr<const Payload> base;
   std::shared_ptr<const Patch> last_patch;  // Null = none.
@@ -39,8 +40,8 @@ struct Snapshot {
   /// The patches newer than `known`, oldest first. Pointers into this snapshot's list.
   std::vector<const Patch*> PatchesAfter(Version known) const {
     std::vector<const Patch*> patches;
-    for (const Patch* patch = last_patch.get(); patch != nullptr && patch->version > known;
-         patch = patch->previous.get()) {
+    for (const Patch* patch = last_patch.get();
+         patch != nullptr && patch->version > known; patch = patch->previous.get()) {
       patches.push_back(patch);
     }
     std::reverse(patches.begin(), patches.end());

@@ -38,9 +38,10 @@ Status Corrupt(std::string_view what) {
   return MakeError(ErrorCode::kCorrupt, std::string(what));
 }
 
-/// An error of Arrow's readers is the file's fault, unless memory ran out.
+/// An error of Arrow's readers is the file's fault. So is a lack of memory: the kernel
+/// promises any believable amount, only an absurd claim is refused at once.
 Status AsCorrupt(const Status& status) {
-  if (status.ok() || status.IsOutOfMemory() || DetailOf(status) != nullptr) return status;
+  if (status.ok() || DetailOf(status) != nullptr) return status;
   return Corrupt(status.message());
 }
 

@@ -107,14 +107,10 @@ rocksdb::DBOptions MakeOptions(const DatabaseOptions& options) {
   db.max_bgerror_resume_count = 0;
   db.stats_dump_period_sec = 0;
   db.stats_persist_period_sec = 0;
-  db.info_log_level = rocksdb::WARN_LEVEL;
-  db.max_log_file_size = 1 << 20;
-  db.keep_log_file_num = 2;
+  // Never a LOG file of its own: on a full disk Debian's build aborts over it.
   const auto level = LibraryLogLevel("rocksdb");
-  if (level != spdlog::level::off) {
-    GetLogger("rocksdb")->set_level(level);
-    db.info_log = std::make_shared<LogBridge>(level);
-  }
+  GetLogger("rocksdb")->set_level(level);
+  db.info_log = std::make_shared<LogBridge>(level);
   return db;
 }
 
@@ -158,9 +154,13 @@ Status Database::OpenLocked(bool read_only) {
   table.block_cache =
       rocksdb::NewLRUCache(static_cast<size_t>(options_.block_cache_bytes));
   // Filters and indexes count against the cache too: memory must not grow with what is
-  // only stored.
+  // only stored. They are cut into small parts, so that a look-up brings in what it needs
+  // and not a megabyte.
   table.cache_index_and_filter_blocks = true;
   table.pin_l0_filter_and_index_blocks_in_cache = true;
+  table.pin_top_level_index_and_filter = true;
+  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+  table.partition_filters = true;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   table.format_version = 5;
   std::vector<rocksdb::ColumnFamilyDescriptor> families;

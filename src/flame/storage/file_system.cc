@@ -24,8 +24,8 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
-constexpr mode_t kFileMode =
-    0666;  // Less the umask, as every program that shares the directory does it.
+// Less the umask, as every program that shares the directory does it.
+constexpr mode_t kFileMode = 0666;
 constexpr mode_t kDirectoryMode = 0777;
 
 /// A file descriptor, closed at the end of its life. -1 = none; errno says why.

@@ -49,7 +49,7 @@ struct FsStoreOptions {
   /// Of RocksDB, with filters and indexes.
   int64_t block_cache_bytes = 32 << 20;
   /// Of RocksDB; twice as much is replayed at worst by an open after a crash.
-  int64_t write_buffer_bytes = 64 << 20;
+  int64_t write_buffer_bytes = 32 << 20;
   const Clock* clock = Clock::System();  // Borrowed; outlives the store.
 
   // For tests.

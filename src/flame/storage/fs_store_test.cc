@@ -470,8 +470,8 @@ TEST_F(FsStoreTest, ADatabaseThatCannotBeOpenedAgainCanStillBeRead) {
   ASSERT_OK(writer_->Put("a/s/o", Bytes("1")));
   logs_->fault = FaultyLogs::Fault::kBadAppend;
   ASSERT_FALSE(writer_->Put("a/s/o", Bytes("2")).ok());
-  logs_->fault =
-      FaultyLogs::Fault::kNoNewLog;  // The probe finds room, the database does not.
+  // The probe finds room, the database does not.
+  logs_->fault = FaultyLogs::Fault::kNoNewLog;
   for (int i = 0; i < 2; ++i) {
     EXPECT_TRUE(
         IsError(writer_->Put("a/s/o", Bytes("2")).status(), ErrorCode::kExhausted));

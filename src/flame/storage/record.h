@@ -37,8 +37,8 @@ struct OpHistory {
   static constexpr size_t kOrigins = 4;
 
   std::vector<Entry> entries;  // Newest first, one per origin, at most kOrigins.
-  bool overflowed =
-      false;  // An origin was dropped: an unknown one can't be decided any more.
+  // An origin was dropped: an unknown one can't be decided any more.
+  bool overflowed = false;
 };
 
 /// Where the stored form of a base lies.
@@ -76,10 +76,10 @@ struct Row {
   int32_t patch_count = 0;
   int64_t base_bytes = 0;  // Payload bytes.
   int64_t patch_bytes = 0;
-  std::optional<uint64_t>
-      checksum;  // xxh3 of the base's stored form; absent: not yet computed.
-  std::shared_ptr<arrow::Buffer>
-      schema;  // Native: encapsulated schema message. Else null.
+  // xxh3 of the base's stored form; absent: not yet computed.
+  std::optional<uint64_t> checksum;
+  // Native: encapsulated schema message. Else null.
+  std::shared_ptr<arrow::Buffer> schema;
   Location base;
 };
 

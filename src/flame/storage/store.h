@@ -66,8 +66,8 @@ struct Mutation {
 /// All of it becomes durable and findable, or nothing.
 struct CommitBatch {
   std::vector<Mutation> mutations;  // Several of one key are in order.
-  std::vector<std::pair<uint16_t, SlotState>>
-      slots;  // The new state of every slot touched.
+  // The new state of every slot touched.
+  std::vector<std::pair<uint16_t, SlotState>> slots;
   /// Tombstones to forget, because the slot's floor (above) now covers them: (slot, key)
   /// pairs.
   std::vector<std::pair<uint16_t, std::string>> folded;
@@ -77,8 +77,8 @@ struct CommitBatch {
 struct ForeignObject {
   std::shared_ptr<const Payload> base;
   Version base_version = 0;  // As the file says; 0 = a local-mode client wrote it.
-  std::vector<std::pair<Version, std::shared_ptr<const Payload>>>
-      patches;       // Rising, above base_version.
+  // Rising, above base_version.
+  std::vector<std::pair<Version, std::shared_ptr<const Payload>>> patches;
   std::string path;  // Relative to the root.
 };
 
