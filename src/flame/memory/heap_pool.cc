@@ -34,13 +34,15 @@ class HeapPool final : public BufferPool {
                                                                 int64_t align,
                                                                 int64_t phase) override {
     ARROW_DCHECK(align > 0 && (align & (align - 1)) == 0 && phase >= 0 && phase < align);
-    // aligned_alloc wants a multiple of the alignment.
-    const int64_t wanted = (size + phase + align - 1) / align * align;
-    void* block =
-        align <= 16 && phase == 0
-            ? std::malloc(static_cast<size_t>(std::max<int64_t>(size, 1)))
-            : std::aligned_alloc(static_cast<size_t>(std::max<int64_t>(align, 16)),
-                                 static_cast<size_t>(std::max<int64_t>(wanted, align)));
+    void* block = nullptr;
+    if (align <= 16 && phase == 0) {
+      block = std::malloc(static_cast<size_t>(std::max<int64_t>(size, 1)));
+    } else {
+      // aligned_alloc wants a size that is a multiple of the alignment, and not zero.
+      const int64_t unit = std::max<int64_t>(align, 16);
+      const int64_t bytes = std::max((size + phase + unit - 1) / unit * unit, unit);
+      block = std::aligned_alloc(static_cast<size_t>(unit), static_cast<size_t>(bytes));
+    }
     if (block == nullptr) {
       return MakeError(ErrorCode::kExhausted,
                        fmt::format("no memory for {} bytes", size));
