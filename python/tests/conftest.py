@@ -35,7 +35,7 @@ StartServer = Callable[..., Server]
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
     """Start servers; all of them are stopped at the end of the session."""
     if not _BINARY.exists():
-        pytest.skip(f"no server at {_BINARY}: build it, or set FLAME_SERVER")
+        pytest.fail(f"no server at {_BINARY}: build it, or set FLAME_SERVER")
     processes = []
 
     def start(
@@ -147,7 +147,7 @@ def _stock(
     tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
 ) -> Iterator[StockPython]:
     if not _STOCK_PYTHON.exists():
-        pytest.skip(
+        pytest.fail(
             f"no flamepy 0.6 at {_STOCK_PYTHON}: run tools/setup, or set FLAME_STOCK_PYTHON"
         )
     interpreter = StockPython({"HOME": str(tmp_path_factory.mktemp("stock")), **environment})
