@@ -150,10 +150,17 @@ class Cache {
   /// Refuse new calls, wait for those inside, close the store. Idempotent.
   arrow::Status Close();
 
+  /// Gauges of now, and counters since the start (`*_total`).
   struct Stats {
-    int64_t resident_objects = 0;
-    int64_t resident_bytes = 0;
-    int64_t tombstones = 0;
+    int64_t resident_objects = 0;  // In memory.
+    int64_t resident_bytes = 0;    // Their payload bytes.
+    int64_t tombstones = 0;        // Exact versions of deleted keys.
+    int64_t hits_total = 0;        // Gets answered with an object.
+    int64_t misses_total = 0;
+    int64_t not_modified_total = 0;
+    int64_t evicted_objects_total = 0;
+    int64_t evicted_bytes_total = 0;
+    int64_t expired_objects_total = 0;
   };
   Stats stats() const;
 
