@@ -1,0 +1,82 @@
+// Publishing: called by the commit lane, in order.
+#include "flame/cache/cache_internal.h"
+
+#include "flame/base/log.h"
+
+namespace flame {
+
+using arrow::Result;
+using arrow::Status;
+
+void Cache::Publish(const Publication& publication) {
+  const Row& row = publication.row;
+  const std::string& key = publication.event.key.text();
+  feed_.BeforePublish(publication.event);
+  std::shared_ptr<const Snapshot> retired;
+  {
+    Shard& shard = table_.ShardOf(publication.event.key);
+    MutexLock lock(shard.mutex);
+    ++shard.publishes;
+    Entry& entry = shard.entries[key];
+    retired = std::move(entry.published);
+    entry.published = nullptr;
+    switch (publication.event.type) {
+      case CommitEvent::Type::kPut: {
+        StoredObject object{publication.payload, nullptr};
+        for (const auto& [version, payload] : publication.patches) {
+          object.last_patch = std::make_shared<const flame::Patch>(
+              flame::Patch{version, payload, std::move(object.last_patch)});
+        }
+        entry.published = MakeSnapshot(row, std::move(object));
+        break;
+      }
+      case CommitEvent::Type::kPatch:
+        // Extends what is resident, if that is what the patch was appended to; else the
+        // next reader loads it all.
+        if (retired != nullptr && retired->seq == publication.previous_seq) {
+          entry.published = MakeSnapshot(
+              row, {retired->base,
+                    std::make_shared<const flame::Patch>(flame::Patch{
+                        row.version, publication.payload, retired->last_patch})});
+        }
+        break;
+      case CommitEvent::Type::kDelete:
+        break;
+    }
+    if (entry.head != nullptr) entry.head->published = row;
+    --entry.pending;
+    if (entry.pending == 0 && entry.pins == 0) entry.head.reset();
+    shard.DropIfIdle(key);
+    shard.changed.NotifyAll();
+  }
+  if (retired != nullptr) pool_->Retire(std::move(retired));
+  feed_.AfterPublish(publication.event);
+}
+
+// A batch failed, and with it everything that was appended after it: forget all heads
+// that were built on it.
+void Cache::Abandon(const Status& why) {
+  FLAME_LOG_ERROR(cache, "commit failed: {}", why.ToString());
+  std::vector<std::unique_ptr<MutexLock>> locks;
+  for (size_t i = 0; i < Table::kShards; ++i) {
+    locks.push_back(std::make_unique<MutexLock>(table_.shard(i).mutex));
+  }
+  lane_.FailQueued(why);
+  int64_t tombstones = 0;
+  for (size_t i = 0; i < Table::kShards; ++i) {
+    Shard& shard = table_.shard(i);
+    for (auto entry = shard.entries.begin(); entry != shard.entries.end();) {
+      entry->second.head.reset();
+      entry->second.pending = 0;
+      entry = entry->second.idle() ? shard.entries.erase(entry) : std::next(entry);
+    }
+    shard.changed.NotifyAll();
+  }
+  for (int slot = 0; slot < kSlots; ++slot) {
+    table_.slot(static_cast<uint16_t>(slot)) = store_->Slot(static_cast<uint16_t>(slot));
+    tombstones += table_.slot(static_cast<uint16_t>(slot)).tombstones;
+  }
+  tombstones_ = tombstones;
+}
+
+}  // namespace flame

@@ -1,0 +1,187 @@
+// Reading: gets, stats, lists.
+#include "flame/cache/cache_internal.h"
+
+#include <fmt/format.h>
+
+#include "flame/base/log.h"
+
+namespace flame {
+
+using arrow::Result;
+using arrow::Status;
+
+namespace {
+
+constexpr int kMaxRereads = 100;  // A reader that is overtaken this often gives up.
+
+ObjectStat FromRow(Key key, const Row& row) {
+  return {std::move(key),
+          row.version,
+          row.base_version,
+          row.kind,
+          row.base_bytes + row.patch_bytes,
+          row.patch_count,
+          row.wall_ms,
+          row.expires_at_ms,
+          row.schema};
+}
+
+}  // namespace
+
+std::shared_ptr<const Snapshot> Cache::MakeSnapshot(const Row& row, StoredObject object) {
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->id = next_snapshot_id_.fetch_add(1, std::memory_order_relaxed);
+  snapshot->version = row.version;
+  snapshot->base_version = row.base_version;
+  snapshot->seq = row.seq;
+  snapshot->meta_seq = row.meta_seq;
+  snapshot->modified_ms = row.wall_ms;
+  snapshot->expires_at_ms = row.expires_at_ms;
+  snapshot->base = std::move(object.base);
+  snapshot->last_patch = std::move(object.last_patch);
+  snapshot->patch_count = row.patch_count;
+  snapshot->bytes = row.base_bytes + row.patch_bytes;
+  return snapshot;
+}
+
+Result<GetResult> Cache::Get(const RequestContext& context, const Key& key,
+                             Version known) {
+  ENTER_OR_RETURN();
+  ARROW_RETURN_NOT_OK(
+      authorizer_->Authorize(context.principal, Operation::kGet, key.text()));
+  Shard& shard = table_.ShardOf(key);
+  for (int attempt = 0; attempt < kMaxRereads; ++attempt) {
+    uint64_t publishes = 0;
+    {
+      MutexLock lock(shard.mutex);
+      auto found = shard.entries.find(key.text());
+      // Somebody reads the same payload: wait for it rather than hold it twice.
+      while (found != shard.entries.end() && found->second.reading) {
+        shard.changed.Wait(lock);
+        found = shard.entries.find(key.text());
+      }
+      if (found != shard.entries.end() && found->second.published != nullptr) {
+        const auto snapshot = found->second.published;
+        if (snapshot->expires_at_ms != 0 && snapshot->expires_at_ms <= clock_->WallMs()) {
+          return Absent{};
+        }
+        if (known != 0 && snapshot->version == known) {
+          return NotModified{known, snapshot->kind()};
+        }
+        return snapshot;
+      }
+      publishes = shard.publishes;
+    }
+
+    ARROW_ASSIGN_OR_RAISE(const auto row, FindRow(key));
+    {
+      MutexLock lock(shard.mutex);
+      const auto found = shard.entries.find(key.text());
+      // The object became resident while we looked: whoever reads next is shown that, and
+      // so must we.
+      if (found != shard.entries.end() &&
+          (found->second.published != nullptr || found->second.reading)) {
+        continue;
+      }
+      if (!IsLive(row)) return Absent{};
+      if (known != 0 && row->version == known) return NotModified{known, row->kind};
+      shard.entries[key.text()].reading = true;
+    }
+    FLAME_LOG_DEBUG(cache, "load key={} version={} bytes={}", key.text(), row->version,
+                    row->base_bytes + row->patch_bytes);
+    auto object = store_->Read(key, *row);
+    std::shared_ptr<const Snapshot> snapshot;
+    if (object.ok()) snapshot = MakeSnapshot(*row, *std::move(object));
+    {
+      MutexLock lock(shard.mutex);
+      Entry& entry = shard.entries[key.text()];
+      entry.reading = false;
+      shard.changed.NotifyAll();
+      // Only if nothing was published meanwhile is this certainly still the newest;
+      // otherwise it was the newest when it was found, which is good enough for this
+      // caller but not for the table.
+      if (snapshot != nullptr && entry.pending == 0 && entry.published == nullptr &&
+          shard.publishes == publishes) {
+        entry.published = snapshot;
+      }
+      // A commit has replaced the bytes that readers are still to see: it is about to be
+      // published.
+      if (IsError(object.status(), ErrorCode::kStale) && entry.pending > 0 &&
+          shard.publishes == publishes) {
+        shard.changed.Wait(lock);
+      }
+      shard.DropIfIdle(key.text());
+    }
+    if (snapshot != nullptr) return snapshot;
+    if (!IsError(object.status(), ErrorCode::kStale)) return object.status();
+  }
+  return MakeError(
+      ErrorCode::kUnavailable,
+      fmt::format("{} is being rewritten faster than it can be read; try again",
+                  key.text()));
+}
+
+Result<std::optional<ObjectStat>> Cache::StatOf(const Key& key,
+                                                const Snapshot& snapshot) const {
+  if (snapshot.expires_at_ms != 0 && snapshot.expires_at_ms <= clock_->WallMs()) {
+    return std::nullopt;
+  }
+  ObjectStat stat{key,
+                  snapshot.version,
+                  snapshot.base_version,
+                  snapshot.kind(),
+                  snapshot.bytes,
+                  snapshot.patch_count,
+                  snapshot.modified_ms,
+                  snapshot.expires_at_ms,
+                  nullptr};
+  if (stat.kind == Kind::kNative) {
+    ARROW_ASSIGN_OR_RAISE(stat.schema, EncodeSchema(*snapshot.base->schema()));
+  }
+  return stat;
+}
+
+Result<std::optional<ObjectStat>> Cache::Stat(const RequestContext& context,
+                                              const Key& key) {
+  ENTER_OR_RETURN();
+  ARROW_RETURN_NOT_OK(
+      authorizer_->Authorize(context.principal, Operation::kStat, key.text()));
+  // What is resident is what Get answers; the row counts only for an object that is not,
+  // before and after the look.
+  if (const auto snapshot = FindResident(key)) return StatOf(key, *snapshot);
+  ARROW_ASSIGN_OR_RAISE(const auto row, FindRow(key));
+  if (const auto snapshot = FindResident(key)) return StatOf(key, *snapshot);
+  if (!IsLive(row)) return std::nullopt;
+  return FromRow(key, *row);
+}
+
+std::shared_ptr<const Snapshot> Cache::FindResident(const Key& key) {
+  Shard& shard = table_.ShardOf(key);
+  MutexLock lock(shard.mutex);
+  const auto found = shard.entries.find(key.text());
+  return found == shard.entries.end() ? nullptr : found->second.published;
+}
+
+Result<std::vector<ObjectStat>> Cache::List(const RequestContext& context,
+                                            const std::string& prefix,
+                                            const std::string& after, int64_t limit) {
+  ENTER_OR_RETURN();
+  ARROW_RETURN_NOT_OK(
+      authorizer_->Authorize(context.principal, Operation::kList, prefix));
+  std::vector<ObjectStat> stats;
+  std::string position = after;
+  // Plain keys and expired objects are passed over, so a page may take several of the
+  // store's.
+  while (std::ssize(stats) < limit) {
+    ARROW_ASSIGN_OR_RAISE(auto rows,
+                          store_->Scan(prefix, position, limit - std::ssize(stats)));
+    if (rows.empty()) break;
+    position = rows.back().first.text();
+    for (auto& [key, row] : rows) {
+      if (key.is_object() && IsLive(row)) stats.push_back(FromRow(std::move(key), row));
+    }
+  }
+  return stats;
+}
+
+}  // namespace flame
