@@ -94,12 +94,31 @@ arrow::Result<std::unique_ptr<Store>> OpenStore(const ServerConfig& config) {
   return FsStore::Open(options);
 }
 
+EvictionOptions EvictionOptionsOf(const ServerConfig::Eviction& config) {
+  EvictionOptions options;
+  switch (config.policy) {
+    case ServerConfig::Eviction::Policy::kLru:
+      options.policy = EvictionOptions::Policy::kLru;
+      break;
+    case ServerConfig::Eviction::Policy::kS3Fifo:
+      options.policy = EvictionOptions::Policy::kS3Fifo;
+      break;
+    case ServerConfig::Eviction::Policy::kNone:
+      options.policy = EvictionOptions::Policy::kNone;
+      break;
+  }
+  options.max_bytes = config.max_memory;
+  options.max_objects = config.max_objects;
+  return options;
+}
+
 CacheOptions CacheOptionsOf(const ServerConfig& config) {
   CacheOptions options;
   options.durability = config.sync == ServerConfig::Sync::kAlways ? Durability::kDisk
                                                                   : Durability::kProcess;
   options.max_patches = static_cast<int32_t>(config.patches_max);
   options.max_tombstones = config.tombstones_max;
+  options.eviction = EvictionOptionsOf(config.eviction);
   return options;
 }
 
@@ -131,13 +150,6 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   QuietLibraries();
   for (const std::string& warning : config.warnings)
     FLAME_LOG_WARN(server, "{}", warning);
-  for (const char* setting : {"cache.eviction.policy", "cache.eviction.max_memory",
-                              "cache.eviction.max_objects"}) {
-    if (config.IsGiven(setting)) {
-      FLAME_LOG_WARN(server, "{} has no effect yet: this version evicts nothing",
-                     setting);
-    }
-  }
   ARROW_RETURN_NOT_OK(CheckCanListen(config.bind));
   // First, so that it goes last: what the store keeps lies in it.
   const auto pool = MakeHeapPool();

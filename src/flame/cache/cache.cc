@@ -24,6 +24,8 @@ Cache::Cache(Store* store, BufferPool* pool, const Clock* clock,
       clock_(clock),
       authorizer_(authorizer),
       options_(options),
+      expiry_clock_(clock, store->ExpiredUntilMs()),
+      residency_(options.eviction),
       feed_(RandomOrigin(), options.feed_capacity),
       lane_(
           store, [this](const Publication& publication) { Publish(publication); },
@@ -44,10 +46,6 @@ Status Cache::Close() {
   return store_->Close();
 }
 
-bool Cache::IsExpired(const Row& row) const {
-  return row.expires_at_ms != 0 && row.expires_at_ms <= clock_->WallMs();
-}
-
 Result<Feed::Page> Cache::ReadFeed(const RequestContext& context, std::string_view cursor,
                                    const std::string& prefix, int64_t limit,
                                    std::chrono::milliseconds wait) {
@@ -60,16 +58,15 @@ Result<Feed::Page> Cache::ReadFeed(const RequestContext& context, std::string_vi
 
 Cache::Stats Cache::stats() const {
   Stats stats;
-  for (size_t i = 0; i < Table::kShards; ++i) {
-    Shard& shard = table_.shard(i);
-    MutexLock lock(shard.mutex);
-    for (const auto& [key, entry] : shard.entries) {
-      if (entry.published == nullptr) continue;
-      ++stats.resident_objects;
-      stats.resident_bytes += entry.published->bytes;
-    }
-  }
+  stats.resident_objects = residency_.objects();
+  stats.resident_bytes = residency_.bytes();
   stats.tombstones = tombstones_;
+  stats.hits_total = counters_.hits;
+  stats.misses_total = counters_.misses;
+  stats.not_modified_total = counters_.not_modified;
+  stats.evicted_objects_total = counters_.evicted_objects;
+  stats.evicted_bytes_total = counters_.evicted_bytes;
+  stats.expired_objects_total = counters_.expired_objects;
   return stats;
 }
 

@@ -23,8 +23,10 @@
 #include "flame/base/clock.h"
 #include "flame/base/gate.h"
 #include "flame/cache/commit_lane.h"
+#include "flame/cache/expiry_clock.h"
 #include "flame/cache/feed.h"
 #include "flame/cache/request_context.h"
+#include "flame/cache/residency.h"
 #include "flame/cache/table.h"
 #include "flame/memory/buffer_pool.h"
 #include "flame/object/key.h"
@@ -41,12 +43,15 @@ struct CacheOptions {
   // Smaller payloads are copied out of the message that brought them.
   int64_t compact_below = 16 * 1024;
   size_t feed_capacity = 16 * 1024;  // Events that a feed reader may lag behind.
+  EvictionOptions eviction;
 };
 
 struct WriteOptions {
   // Only if this is the newest version; 0 = only if the key is absent.
   std::optional<Version> if_version;
-  int64_t ttl_ms = 0;  // 0 = never expires.
+  /// How long the object lives from now. 0: a put's for ever, a patch's as long as
+  /// before.
+  int64_t ttl_ms = 0;
   std::optional<Durability> durability;
 };
 
@@ -106,12 +111,15 @@ class Cache {
     Version version;  // Must be the newest; 0 = must be absent.
   };
   struct Op {
-    enum class Type { kPut, kPatch, kDelete };
+    /// The last two are the cache's own: delete if expired, and delete if still at
+    /// `only_seq`.
+    enum class Type { kPut, kPatch, kDelete, kExpire, kEvict };
     Type type;
     Key key;
     std::shared_ptr<const Payload> payload;  // kPut and kPatch.
     WriteOptions options;
     bool generated = false;
+    uint64_t only_seq = 0;
   };
   /// All of `ops`, in order, if all guards hold; or nothing. One log record. A delete of
   /// an absent key gives version 0.
@@ -143,6 +151,12 @@ class Cache {
 
   /// Fold tombstones that are older than `age` into the floors of their slots.
   arrow::Status FoldOldTombstones(std::chrono::milliseconds age);
+  /// Delete what has expired (readers have not seen it since); how many objects that was.
+  /// Costs in proportion to that.
+  arrow::Result<int64_t> ReapExpired();
+  /// Let resident objects go until the limits hold. Every write and load does this for
+  /// what it brought; what was in use then is left to this.
+  arrow::Status EvictToLimits() { return EvictToLimits(nullptr); }
 
   /// Let every feed reader that waits for news go with what it has: the server is about
   /// to stop.
@@ -153,7 +167,7 @@ class Cache {
   /// Gauges of now, and counters since the start (`*_total`).
   struct Stats {
     int64_t resident_objects = 0;  // In memory.
-    int64_t resident_bytes = 0;    // Their payload bytes.
+    int64_t resident_bytes = 0;    // Payloads, and what is held about each object.
     int64_t tombstones = 0;        // Exact versions of deleted keys.
     int64_t hits_total = 0;        // Gets answered with an object.
     int64_t misses_total = 0;
@@ -168,9 +182,11 @@ class Cache {
   class Pins;
   struct Planned;
 
-  bool IsExpired(const Row& row) const;
+  bool IsExpired(int64_t expires_at_ms) const {
+    return expires_at_ms != 0 && expires_at_ms <= expiry_clock_.NowMs();
+  }
   bool IsLive(const std::optional<Row>& row) const {
-    return row && !row->deleted && !IsExpired(*row);
+    return row && !row->deleted && !IsExpired(row->expires_at_ms);
   }
 
   /// The key's newest appended row, looked up in the store when nobody has it in hand.
@@ -184,9 +200,13 @@ class Cache {
 
   Version NextVersion(const std::optional<Row>& row, const SlotState& slot,
                       bool generated) const;
+  /// When an object that lives `ttl_ms` from now expires.
+  int64_t ExpiryOf(int64_t ttl_ms) const;
+  /// kTooLarge: it could only be kept in memory, and never fits there.
+  arrow::Status CheckFits(const Key& key, const Row& row) const;
   arrow::Status CheckVersion(const Key& key, const std::optional<Row>& row,
                              std::optional<Version> expected) const;
-  /// Transact, but for the outcome of refusals.
+  /// Transact, for what is allowed, but for the outcome of refusals and eviction.
   arrow::Result<std::vector<WriteResult>> Write(const RequestContext& context,
                                                 const std::vector<Guard>& guards,
                                                 std::vector<Op> ops);
@@ -194,16 +214,27 @@ class Cache {
                               const std::optional<Row>& row, SlotState* slot,
                               const std::shared_ptr<StagedPayload>& staged) const;
 
+  /// Get, uncounted.
+  arrow::Result<GetResult> Read(const Key& key, Version known);
   /// The published snapshot; null when the object is not resident, or absent.
   std::shared_ptr<const Snapshot> FindResident(const Key& key);
   arrow::Result<std::optional<ObjectStat>> StatOf(const Key& key,
                                                   const Snapshot& snapshot) const;
   std::shared_ptr<const Snapshot> MakeSnapshot(const Row& row, StoredObject object);
+  /// What readers find in the table from now on; null = ask the store. REQUIRES: the
+  /// shard's lock. Returns what was there.
+  std::shared_ptr<const Snapshot> Show(const std::string& key, Entry* entry,
+                                       std::shared_ptr<const Snapshot> snapshot);
   void Publish(const Publication& publication);
   void Abandon(const arrow::Status& why);
   arrow::Status FoldIfMany();
   /// Fold the slot's tombstones of `until_ms` (wall clock) or before.
   arrow::Status FoldSlot(uint16_t slot, int64_t until_ms);
+
+  /// Bytes of memory that an object takes, with what is held about it.
+  int64_t ChargeOf(const std::string& key, int64_t bytes, int32_t patches) const;
+  arrow::Status EvictToLimits(const Key* keep);
+  class Victims;
 
   Store* const store_;                  // Borrowed.
   BufferPool* const pool_;              // Borrowed.
@@ -211,11 +242,20 @@ class Cache {
   const Authorizer* const authorizer_;  // Borrowed.
   const CacheOptions options_;
 
+  const ExpiryClock expiry_clock_;
+  Residency residency_;
+  Mutex
+      evict_mutex_;  // Held by the one who evicts, so that just enough goes. Taken first.
   mutable Table table_;
   Feed feed_;
   CommitLane lane_;
   std::atomic<uint64_t> next_snapshot_id_{1};
   std::atomic<int64_t> tombstones_{0};
+  struct Counters {
+    std::atomic<int64_t> hits{0}, misses{0}, not_modified{0};
+    std::atomic<int64_t> evicted_objects{0}, evicted_bytes{0}, expired_objects{0};
+  };
+  mutable Counters counters_;
   mutable Gate gate_;
 };
 

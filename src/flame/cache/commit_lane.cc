@@ -1,5 +1,6 @@
 #include "flame/cache/commit_lane.h"
 
+#include <algorithm>
 #include <iterator>
 #include <map>
 
@@ -21,6 +22,8 @@ CommitBatch Merge(const std::vector<PendingCommit*>& commits) {
     std::move(commit->batch.folded.begin(), commit->batch.folded.end(),
               std::back_inserter(merged.folded));
     for (const auto& [slot, state] : commit->batch.slots) slots[slot] = state;
+    merged.expired_until_ms =
+        std::max(merged.expired_until_ms, commit->batch.expired_until_ms);
   }
   merged.slots.assign(slots.begin(), slots.end());
   return merged;

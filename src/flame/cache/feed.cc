@@ -12,6 +12,22 @@ constexpr size_t kCursorSize = 1 + 8 + 8;  // Format, origin, position.
 
 }  // namespace
 
+std::string_view NameOf(CommitEvent::Type type) {
+  switch (type) {
+    case CommitEvent::Type::kPut:
+      return "put";
+    case CommitEvent::Type::kPatch:
+      return "patch";
+    case CommitEvent::Type::kDelete:
+      return "delete";
+    case CommitEvent::Type::kExpire:
+      return "expire";
+    case CommitEvent::Type::kEvict:
+      return "evict";
+  }
+  return "put";
+}
+
 void Feed::AfterPublish(const CommitEvent& event) {
   {
     MutexLock lock(mutex_);

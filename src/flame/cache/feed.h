@@ -23,13 +23,17 @@ namespace flame {
 
 /// One published commit of one key.
 struct CommitEvent {
-  enum class Type { kPut, kPatch, kDelete };
+  /// The last three end the object.
+  enum class Type { kPut, kPatch, kDelete, kExpire, kEvict };
   Type type = Type::kPut;
   Key key;
   uint64_t seq = 0;  // Dense per slot.
   Version version = 0;
   Kind kind = Kind::kOpaque;
 };
+
+/// "put", "patch", "delete", "expire", "evict": for logs and the wire.
+std::string_view NameOf(CommitEvent::Type type);
 
 /// Told of every commit, in order, by the commit lane: must not block and must not call
 /// the cache.

@@ -10,6 +10,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr auto kTick = 1s;
+
 std::chrono::milliseconds IntervalOf(std::chrono::milliseconds tombstone_age) {
   return std::clamp<std::chrono::milliseconds>(tombstone_age / 4, 1s, 1h);
 }
@@ -29,18 +31,36 @@ Maintenance::~Maintenance() {
 }
 
 void Maintenance::Run() {
-  auto next = std::chrono::steady_clock::now() + IntervalOf(tombstone_age_);
+  using Clock = std::chrono::steady_clock;
+  auto next = Clock::now() + kTick;
+  auto next_fold = Clock::now() + IntervalOf(tombstone_age_);
   MutexLock lock(mutex_);
   while (!stopping_) {
     if (stop_.WaitUntil(lock, next)) continue;
     lock.Unlock();
-    const arrow::Status status = cache_->FoldOldTombstones(tombstone_age_);
-    if (!status.ok() && !IsError(status, ErrorCode::kUnavailable)) {
-      FLAME_LOG_WARN(cache, "folding tombstones: {}", status.message());
+    Report("expiring objects", cache_->ReapExpired().status());
+    Report("evicting objects", cache_->EvictToLimits());
+    if (Clock::now() >= next_fold) {
+      Report("folding tombstones", cache_->FoldOldTombstones(tombstone_age_));
+      next_fold = Clock::now() + IntervalOf(tombstone_age_);
     }
     lock.Lock();
-    next = std::chrono::steady_clock::now() + IntervalOf(tombstone_age_);
+    next = Clock::now() + kTick;
   }
+}
+
+void Maintenance::Report(std::string_view work, const arrow::Status& status) {
+  // Stopping.
+  if (IsError(status, ErrorCode::kUnavailable)) return;
+  const std::string why = status.ok() ? std::string() : status.message();
+  std::string& known = failing_[std::string(work)];
+  if (why == known) return;
+  if (status.ok()) {
+    FLAME_LOG_INFO(cache, "{} works again", work);
+  } else {
+    FLAME_LOG_WARN(cache, "{}: {}", work, why);
+  }
+  known = why;
 }
 
 }  // namespace flame

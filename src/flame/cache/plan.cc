@@ -2,6 +2,7 @@
 #include "flame/cache/cache_internal.h"
 
 #include <algorithm>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -85,6 +86,25 @@ Status Cache::CheckVersion(const Key& key, const std::optional<Row>& row,
                              : ConflictError(key.text(), *expected, newest);
 }
 
+int64_t Cache::ExpiryOf(int64_t ttl_ms) const {
+  const int64_t now_ms = expiry_clock_.NowMs();
+  return ttl_ms > std::numeric_limits<int64_t>::max() - now_ms ? 0 : now_ms + ttl_ms;
+}
+
+Status Cache::CheckFits(const Key& key, const Row& row) const {
+  // With a storage such an object lives there.
+  if (store_->is_persistent()) return Status::OK();
+  const int64_t charge =
+      ChargeOf(key.text(), row.base_bytes + row.patch_bytes, row.patch_count);
+  if (residency_.CanFit(charge)) return Status::OK();
+  return MakeError(
+      ErrorCode::kTooLarge,
+      fmt::format("{}: its {} bytes never fit into the memory that this server may keep "
+                  "objects in ({} bytes); raise cache.eviction.max_memory, or give it a "
+                  "storage",
+                  key.text(), charge, residency_.options().max_bytes.value_or(0)));
+}
+
 Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
                                    const std::optional<Row>& row, SlotState* slot,
                                    const std::shared_ptr<StagedPayload>& staged) const {
@@ -110,7 +130,20 @@ Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
   }
   ARROW_RETURN_NOT_OK(CheckVersion(op.key, row, op.options.if_version));
   const bool live = IsLive(row);
-  if (op.type == Op::Type::kDelete && !live) return planned;
+  switch (op.type) {
+    case Op::Type::kDelete:
+      if (!live) return planned;
+      break;
+    case Op::Type::kExpire:
+      if (!row || row->deleted || live) return planned;
+      break;
+    case Op::Type::kEvict:
+      if (!live || row->seq != op.only_seq) return planned;
+      break;
+    case Op::Type::kPut:
+    case Op::Type::kPatch:
+      break;
+  }
 
   Row next;
   if (op.type == Op::Type::kPatch) {
@@ -129,15 +162,16 @@ Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
     next = *row;
     ++next.patch_count;
     next.patch_bytes += op.payload->size();
+    if (op.options.ttl_ms > 0) next.expires_at_ms = ExpiryOf(op.options.ttl_ms);
   } else if (row) {
     next.ops = row->ops;
   }
   next.wall_ms = clock_->WallMs();
+  const bool writes = op.type == Op::Type::kPut || op.type == Op::Type::kPatch;
   // A delete gives out no version: the tombstone remembers the last one.
-  next.version =
-      op.type == Op::Type::kDelete ? row->version : NextVersion(row, *slot, op.generated);
+  next.version = writes ? NextVersion(row, *slot, op.generated) : row->version;
   next.seq = slot->last_seq + 1;
-  if (op.type == Op::Type::kDelete) {
+  if (!writes) {
     next.deleted = true;
   } else if (op.type == Op::Type::kPut) {
     next.base_version = next.version;
@@ -148,8 +182,9 @@ Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
     if (next.kind == Kind::kNative) {
       ARROW_ASSIGN_OR_RAISE(next.schema, EncodeSchema(*op.payload->schema()));
     }
-    if (op.options.ttl_ms > 0) next.expires_at_ms = next.wall_ms + op.options.ttl_ms;
+    if (op.options.ttl_ms > 0) next.expires_at_ms = ExpiryOf(op.options.ttl_ms);
   }
+  if (writes) ARROW_RETURN_NOT_OK(CheckFits(op.key, next));
   if (context.op_id) Remember(&next.ops, *context.op_id, next.version);
 
   slot->last_seq = next.seq;

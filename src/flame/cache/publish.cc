@@ -1,6 +1,8 @@
 // Publishing: called by the commit lane, in order.
 #include "flame/cache/cache_internal.h"
 
+#include <utility>
+
 #include "flame/base/log.h"
 
 namespace flame {
@@ -8,18 +10,33 @@ namespace flame {
 using arrow::Result;
 using arrow::Status;
 
+std::shared_ptr<const Snapshot> Cache::Show(const std::string& key, Entry* entry,
+                                            std::shared_ptr<const Snapshot> snapshot) {
+  int64_t charge = 0;
+  if (snapshot != nullptr) {
+    charge = ChargeOf(key, snapshot->bytes, snapshot->patch_count);
+    // Too large for memory: read from the store each time.
+    if (store_->is_persistent() && !residency_.CanFit(charge)) {
+      snapshot = nullptr;
+      charge = 0;
+    }
+  }
+  residency_.Set(key, &entry->eviction, charge);
+  return std::exchange(entry->published, std::move(snapshot));
+}
+
 void Cache::Publish(const Publication& publication) {
   const Row& row = publication.row;
-  const std::string& key = publication.event.key.text();
   feed_.BeforePublish(publication.event);
   std::shared_ptr<const Snapshot> retired;
   {
     Shard& shard = table_.ShardOf(publication.event.key);
     MutexLock lock(shard.mutex);
     ++shard.publishes;
-    Entry& entry = shard.entries[key];
-    retired = std::move(entry.published);
-    entry.published = nullptr;
+    const auto found = shard.entries.try_emplace(publication.event.key.text()).first;
+    const std::string& key = found->first;
+    Entry& entry = found->second;
+    std::shared_ptr<const Snapshot> next;
     switch (publication.event.type) {
       case CommitEvent::Type::kPut: {
         StoredObject object{publication.payload, nullptr};
@@ -27,26 +44,30 @@ void Cache::Publish(const Publication& publication) {
           object.last_patch = std::make_shared<const flame::Patch>(
               flame::Patch{version, payload, std::move(object.last_patch)});
         }
-        entry.published = MakeSnapshot(row, std::move(object));
+        next = MakeSnapshot(row, std::move(object));
         break;
       }
       case CommitEvent::Type::kPatch:
         // Extends what is resident, if that is what the patch was appended to; else the
         // next reader loads it all.
-        if (retired != nullptr && retired->seq == publication.previous_seq) {
-          entry.published = MakeSnapshot(
-              row, {retired->base,
-                    std::make_shared<const flame::Patch>(flame::Patch{
-                        row.version, publication.payload, retired->last_patch})});
+        if (const auto& base = entry.published;
+            base != nullptr && base->seq == publication.previous_seq) {
+          next = MakeSnapshot(
+              row,
+              {base->base, std::make_shared<const flame::Patch>(flame::Patch{
+                               row.version, publication.payload, base->last_patch})});
         }
         break;
       case CommitEvent::Type::kDelete:
+      case CommitEvent::Type::kExpire:
+      case CommitEvent::Type::kEvict:
         break;
     }
+    retired = Show(key, &entry, std::move(next));
     if (entry.head != nullptr) entry.head->published = row;
     --entry.pending;
     if (entry.pending == 0 && entry.pins == 0) entry.head.reset();
-    shard.DropIfIdle(key);
+    shard.DropIfIdle(publication.event.key.text());
     shard.changed.NotifyAll();
   }
   if (retired != nullptr) pool_->Retire(std::move(retired));

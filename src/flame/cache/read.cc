@@ -49,6 +49,18 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key,
   ENTER_OR_RETURN();
   ARROW_RETURN_NOT_OK(
       authorizer_->Authorize(context.principal, Operation::kGet, key.text()));
+  auto result = Read(key, known);
+  if (result.ok()) {
+    auto& counter = std::holds_alternative<Absent>(*result) ? counters_.misses
+                    : std::holds_alternative<NotModified>(*result)
+                        ? counters_.not_modified
+                        : counters_.hits;
+    counter.fetch_add(1, std::memory_order_relaxed);
+  }
+  return result;
+}
+
+Result<GetResult> Cache::Read(const Key& key, Version known) {
   Shard& shard = table_.ShardOf(key);
   for (int attempt = 0; attempt < kMaxRereads; ++attempt) {
     uint64_t publishes = 0;
@@ -62,9 +74,8 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key,
       }
       if (found != shard.entries.end() && found->second.published != nullptr) {
         const auto snapshot = found->second.published;
-        if (snapshot->expires_at_ms != 0 && snapshot->expires_at_ms <= clock_->WallMs()) {
-          return Absent{};
-        }
+        if (IsExpired(snapshot->expires_at_ms)) return Absent{};
+        residency_.Use(&found->second.eviction);
         if (known != 0 && snapshot->version == known) {
           return NotModified{known, snapshot->kind()};
         }
@@ -94,7 +105,8 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key,
     if (object.ok()) snapshot = MakeSnapshot(*row, *std::move(object));
     {
       MutexLock lock(shard.mutex);
-      Entry& entry = shard.entries[key.text()];
+      const auto found = shard.entries.try_emplace(key.text()).first;
+      Entry& entry = found->second;
       entry.reading = false;
       shard.changed.NotifyAll();
       // Only if nothing was published meanwhile is this certainly still the newest;
@@ -102,7 +114,7 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key,
       // caller but not for the table.
       if (snapshot != nullptr && entry.pending == 0 && entry.published == nullptr &&
           shard.publishes == publishes) {
-        entry.published = snapshot;
+        Show(found->first, &entry, snapshot);
       }
       // A commit has replaced the bytes that readers are still to see: it is about to be
       // published.
@@ -112,7 +124,10 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key,
       }
       shard.DropIfIdle(key.text());
     }
-    if (snapshot != nullptr) return snapshot;
+    if (snapshot != nullptr) {
+      ARROW_RETURN_NOT_OK(EvictToLimits(&key));
+      return snapshot;
+    }
     if (!IsError(object.status(), ErrorCode::kStale)) return object.status();
   }
   return MakeError(
@@ -123,9 +138,7 @@ Result<GetResult> Cache::Get(const RequestContext& context, const Key& key,
 
 Result<std::optional<ObjectStat>> Cache::StatOf(const Key& key,
                                                 const Snapshot& snapshot) const {
-  if (snapshot.expires_at_ms != 0 && snapshot.expires_at_ms <= clock_->WallMs()) {
-    return std::nullopt;
-  }
+  if (IsExpired(snapshot.expires_at_ms)) return std::nullopt;
   ObjectStat stat{key,
                   snapshot.version,
                   snapshot.base_version,

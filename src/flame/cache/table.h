@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "flame/base/mutex.h"
+#include "flame/cache/eviction_policy.h"
 #include "flame/object/key.h"
 #include "flame/object/snapshot.h"
 #include "flame/storage/record.h"
@@ -32,10 +33,11 @@ struct Head {
 struct Entry {
   std::shared_ptr<const Snapshot> published;  // Null: not resident, or absent.
   std::unique_ptr<Head> head;                 // Null: nobody writes; ask the store.
-  int32_t pins = 0;      // Writers between looking at the head and appending.
-  int32_t pending = 0;   // Appended commits that are not published yet.
-  bool loading = false;  // Somebody is looking the head up.
-  bool reading = false;  // Somebody is reading the payload from the store.
+  int32_t pins = 0;       // Writers between looking at the head and appending.
+  int32_t pending = 0;    // Appended commits that are not published yet.
+  bool loading = false;   // Somebody is looking the head up.
+  bool reading = false;   // Somebody is reading the payload from the store.
+  EvictionNode eviction;  // Counted and queued while `published` is set.
 
   bool idle() const {
     return published == nullptr && head == nullptr && pins == 0 && pending == 0 &&

@@ -26,6 +26,10 @@ CommitEvent::Type EventTypeOf(Cache::Op::Type type) {
       return CommitEvent::Type::kPatch;
     case Cache::Op::Type::kDelete:
       return CommitEvent::Type::kDelete;
+    case Cache::Op::Type::kExpire:
+      return CommitEvent::Type::kExpire;
+    case Cache::Op::Type::kEvict:
+      return CommitEvent::Type::kEvict;
   }
   return CommitEvent::Type::kPut;
 }
@@ -37,6 +41,8 @@ Operation OperationOf(Cache::Op::Type type) {
     case Cache::Op::Type::kPatch:
       return Operation::kPatch;
     case Cache::Op::Type::kDelete:
+    case Cache::Op::Type::kExpire:
+    case Cache::Op::Type::kEvict:
       return Operation::kDelete;
   }
   return Operation::kPut;
@@ -49,8 +55,6 @@ Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
                                               std::vector<Op> ops) {
   ENTER_OR_RETURN();
   for (Op& op : ops) {
-    ARROW_RETURN_NOT_OK(
-        authorizer_->Authorize(context.principal, OperationOf(op.type), op.key.text()));
     if (op.type == Op::Type::kPut) ARROW_RETURN_NOT_OK(op.key.CheckWritable());
     if (op.payload != nullptr) {
       ARROW_ASSIGN_OR_RAISE(
@@ -149,6 +153,9 @@ Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
     }
     tombstones_ += tombstones;
     for (const Op& op : ops) {
+      if (op.type == Op::Type::kExpire) {
+        commit.batch.expired_until_ms = expiry_clock_.NowMs();
+      }
       commit.durability = std::max(commit.durability,
                                    op.options.durability.value_or(options_.durability));
     }
@@ -160,10 +167,8 @@ Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
   ARROW_RETURN_NOT_OK(WithDefaultOutcome(lane_.Await(&commit), Outcome::kUnknown));
   for (size_t i = 0; i < ops.size(); ++i) {
     FLAME_LOG_DEBUG(cache, "commit {} key={} version={} seq={} bytes={}{}",
-                    ops[i].type == Op::Type::kPut     ? "put"
-                    : ops[i].type == Op::Type::kPatch ? "patch"
-                                                      : "delete",
-                    ops[i].key.text(), results[i].version, results[i].seq,
+                    NameOf(EventTypeOf(ops[i].type)), ops[i].key.text(),
+                    results[i].version, results[i].seq,
                     ops[i].payload ? ops[i].payload->size() : 0,
                     results[i].replayed ? " (replayed)" : "");
   }
@@ -173,9 +178,21 @@ Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
 Result<std::vector<WriteResult>> Cache::Transact(const RequestContext& context,
                                                  const std::vector<Guard>& guards,
                                                  std::vector<Op> ops) {
+  std::optional<Key> brought;
+  for (const Op& op : ops) {
+    ARROW_RETURN_NOT_OK(WithOutcome(
+        authorizer_->Authorize(context.principal, OperationOf(op.type), op.key.text()),
+        Outcome::kNotApplied));
+    if (op.payload != nullptr) brought = op.key;
+  }
   auto results = Write(context, guards, std::move(ops));
   // Whatever fails before the lane has it has not been applied.
   if (!results.ok()) return WithDefaultOutcome(results.status(), Outcome::kNotApplied);
+  if (brought) {
+    // The write has happened, whatever becomes of the others' room.
+    const Status evicted = EvictToLimits(&*brought);
+    if (!evicted.ok()) FLAME_LOG_WARN(cache, "evicting: {}", evicted.ToString());
+  }
   return results;
 }
 

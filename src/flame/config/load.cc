@@ -103,7 +103,10 @@ class Loader {
     config_.runtime_dir = DefaultRuntimeDir(host_);
     constexpr int64_t kMi = 1 << 20;  // Whole ones read better.
     config_.limits.in_flight = std::max(host_.MemoryBytes() / 4 / kMi, int64_t{1}) * kMi;
-    if (!with_file) config_.storage = {StorageUrl::Kind::kFs, DefaultDataFolder(host_)};
+    if (with_file) return;
+    config_.storage = {StorageUrl::Kind::kFs, DefaultDataFolder(host_)};
+    config_.eviction.max_memory =
+        std::max(host_.MemoryBytes() / 2 / kMi, int64_t{1}) * kMi;
   }
 
   /// A value that loses is checked all the same: a mistake does not hide until the winner

@@ -83,11 +83,12 @@ struct ServerConfig {
   } limits;
 
   struct Eviction {
-    enum class Policy { kLru, kNone };
+    enum class Policy { kLru, kS3Fifo, kNone };
     Policy policy = Policy::kLru;
-    /// Bytes of objects kept in memory; nullopt = no bound.
+    /// Bytes that objects in memory may take. Without a configuration file: half of the
+    /// memory.
     std::optional<int64_t> max_memory = int64_t{1} << 30;
-    /// Objects kept in memory; nullopt = no bound.
+    /// Objects in memory; nullopt = no bound.
     std::optional<int64_t> max_objects;
   } eviction;
 

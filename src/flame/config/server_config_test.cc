@@ -64,6 +64,7 @@ TEST_F(ServerConfigTest, DefaultsWithoutAFileAreOurs) {
   EXPECT_EQ(config.tombstones_max, 100'000);
   EXPECT_EQ(config.tombstone_age, std::chrono::hours(24));
   EXPECT_EQ(config.limits.in_flight, int64_t{2} << 30) << "a quarter of the memory";
+  EXPECT_EQ(config.eviction.max_memory, int64_t{4} << 30) << "half of the memory";
   EXPECT_EQ(config.log.level, spdlog::level::info);
   EXPECT_EQ(config.drain_timeout, std::chrono::seconds(10));
   EXPECT_THAT(config.warnings, IsEmpty());
@@ -201,6 +202,9 @@ TEST_F(ServerConfigTest, EvictionIsUnderstoodFromEverySource) {
   EXPECT_EQ(config.eviction.policy, ServerConfig::Eviction::Policy::kLru);
   EXPECT_EQ(config.eviction.max_memory, 0);
   EXPECT_EQ(config.eviction.max_objects, 9);
+
+  config = Load({"--eviction-policy", "s3fifo"});
+  EXPECT_EQ(config.eviction.policy, ServerConfig::Eviction::Policy::kS3Fifo);
 
   EXPECT_FALSE(ServerConfig().IsGiven("cache.eviction.max_memory"));
 }

@@ -71,6 +71,15 @@ Status ReadChoice(Text text, const Choice<Value> (&choices)[kCount],
   return InvalidError(fmt::format("'{}' is not known; it is {}", text, names));
 }
 
+template <typename Value, size_t kCount>
+std::optional<std::string> PrintChoice(const std::type_identity_t<Value>& value,
+                                       const Choice<Value> (&choices)[kCount]) {
+  for (const Choice<Value>& choice : choices) {
+    if (choice.value == value) return std::string(choice.name);
+  }
+  return std::nullopt;
+}
+
 Status ReadFolder(Text text, const Host& host, std::string* folder) {
   if (text.empty()) return InvalidError("it is empty");
   ARROW_ASSIGN_OR_RAISE(
@@ -87,7 +96,8 @@ Printed Unless(bool unset, std::string text) {
 using Sync = Config::Sync;
 using Policy = Config::Eviction::Policy;
 constexpr Choice<Sync> kSyncs[] = {{"never", Sync::kNever}, {"always", Sync::kAlways}};
-constexpr Choice<Policy> kPolicies[] = {{"lru", Policy::kLru}, {"none", Policy::kNone}};
+constexpr Choice<Policy> kPolicies[] = {
+    {"lru", Policy::kLru}, {"s3fifo", Policy::kS3Fifo}, {"none", Policy::kNone}};
 constexpr Choice<LogFormat> kFormats[] = {{"text", LogFormat::kText},
                                           {"json", LogFormat::kJson}};
 
@@ -170,9 +180,7 @@ constexpr Setting kSettings[] = {
      [](Text text, const Host&, Config* config) {
        return ReadChoice(text, kSyncs, &config->sync);
      },
-     [](const Config& config) {
-       return Printed(config.sync == Sync::kAlways ? "always" : "never");
-     }},
+     [](const Config& config) { return PrintChoice(config.sync, kSyncs); }},
 
     {"cache.pack_below", "--pack-below", "FLAME_CACHE_PACK_BELOW", "SIZE", kStorage,
      "64K",
@@ -219,17 +227,17 @@ constexpr Setting kSettings[] = {
      [](const Config& config) { return Printed(FormatDuration(config.tombstone_age)); }},
 
     {"cache.eviction.policy", "--eviction-policy", "FLAME_CACHE_EVICTION_POLICY",
-     "lru|none", kMemory, "lru",
-     "Which objects leave memory first; none: none ever does.",
+     "lru|s3fifo|none", kMemory, "lru",
+     "Which objects leave memory first: least recently used; S3-FIFO, which withstands "
+     "scans; none: none ever does, the limits below are off.",
      [](Text text, const Host&, Config* config) {
        return ReadChoice(text, kPolicies, &config->eviction.policy);
      },
-     [](const Config& config) {
-       return Printed(config.eviction.policy == Policy::kNone ? "none" : "lru");
-     }},
+     [](const Config& config) { return PrintChoice(config.eviction.policy, kPolicies); }},
 
     {"cache.eviction.max_memory", "--max-memory", "FLAME_CACHE_MAX_MEMORY", "SIZE",
-     kMemory, "1G", "Bytes of objects to keep in memory.",
+     kMemory, "half of the memory; 1G with a file",
+     "Bytes that objects in memory may take, with what is held about each.",
      [](Text text, const Host&, Config* config) -> Status {
        int64_t bytes = 0;
        ARROW_RETURN_NOT_OK(ReadBytes(text, &bytes));
@@ -243,7 +251,7 @@ constexpr Setting kSettings[] = {
      "FLAME_CACHE_CAPACITY", "cache.capacity"},
 
     {"cache.eviction.max_objects", "--max-objects", "FLAME_CACHE_MAX_OBJECTS", "COUNT",
-     kMemory, "", "Number of objects to keep in memory.",
+     kMemory, "", "Number of objects that may be in memory.",
      [](Text text, const Host&, Config* config) -> Status {
        int64_t count = 0;
        ARROW_RETURN_NOT_OK(ReadCount(text, &count));

@@ -104,6 +104,7 @@ Result<std::pair<Key, WriteResult>> WriteItem(const ActionCall& call,
   ARROW_ASSIGN_OR_RAISE(const auto retry, item.Bool("retry"));
   WriteOptions options;
   ARROW_ASSIGN_OR_RAISE(options.if_version, item.Int("if_version"));
+  ARROW_ASSIGN_OR_RAISE(options.ttl_ms, ParseTtl(item));
   if (!data) return InvalidError("field 'data' of the item is missing");
   RequestContext context = call.context;
   context.retry = retry.value_or(false);
@@ -270,7 +271,8 @@ Result<std::string> StatDocument(const ObjectStat& stat, bool with_schema) {
       .Add("kind", KindName(stat.kind))
       .Add("bytes", stat.bytes)
       .AddInt32("patches", stat.patch_count)
-      .Add("modified_ms", stat.modified_ms);
+      .Add("modified_ms", stat.modified_ms)
+      .Add("expires_at_ms", stat.expires_at_ms);
   if (stat.schema != nullptr) {
     ARROW_ASSIGN_OR_RAISE(const auto schema, DecodeSchema(stat.schema));
     if (schema->metadata() != nullptr) {
@@ -337,7 +339,7 @@ Result<Bodies> RunCountedDelete(ActionCall call) {
   return Bodies{BsonWriter().Add("deleted", deleted).Finish()};
 }
 
-std::string EventDocument(const char* event, const std::string& key, Version version,
+std::string EventDocument(std::string_view event, const std::string& key, Version version,
                           const char* kind) {
   return BsonWriter()
       .Add("event", event)
@@ -345,18 +347,6 @@ std::string EventDocument(const char* event, const std::string& key, Version ver
       .Add("version", version)
       .Add("kind", kind)
       .Finish();
-}
-
-const char* EventName(CommitEvent::Type type) {
-  switch (type) {
-    case CommitEvent::Type::kPut:
-      return "put";
-    case CommitEvent::Type::kPatch:
-      return "patch";
-    case CommitEvent::Type::kDelete:
-      return "delete";
-  }
-  return "put";
 }
 
 Result<Bodies> RunFeed(ActionCall call) {
@@ -387,7 +377,7 @@ Result<Bodies> RunFeed(ActionCall call) {
     }
   }
   for (const CommitEvent& event : page.events) {
-    results.push_back(EventDocument(EventName(event.type), event.key.text(),
+    results.push_back(EventDocument(NameOf(event.type), event.key.text(),
                                     event.version, KindName(event.kind)));
   }
   results.push_back(BsonWriter().AddBinary("cursor", page.cursor).Finish());

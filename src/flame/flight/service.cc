@@ -189,6 +189,7 @@ Status FlightService::Put(const ServerCallContext& call,
   const Key& key = request.target.key;
   WriteOptions options;
   options.if_version = request.if_version;
+  options.ttl_ms = request.ttl_ms;
   ARROW_ASSIGN_OR_RAISE(const WriteResult result,
                         request.op == PutRequest::Op::kPut
                             ? cache_->Put(context, key, std::move(payload), options,

@@ -36,6 +36,7 @@ Result<PutRequest> ParseDocument(std::string_view bytes) {
     return InvalidError(fmt::format("'{}': {} needs a full key", key, op));
   }
   ARROW_ASSIGN_OR_RAISE(request.if_version, document.Int("if_version"));
+  ARROW_ASSIGN_OR_RAISE(request.ttl_ms, ParseTtl(document));
   ARROW_ASSIGN_OR_RAISE(const auto op_id, document.Binary("op_id"));
   if (op_id) {
     ARROW_ASSIGN_OR_RAISE(request.op_id, ParseOpId(*op_id));
@@ -109,6 +110,15 @@ Result<OpId> ParseOpId(std::string_view bytes) {
     id.counter = id.counter << 8 | static_cast<uint8_t>(bytes[8 + i]);
   }
   return id;
+}
+
+Result<int64_t> ParseTtl(const BsonReader& document) {
+  ARROW_ASSIGN_OR_RAISE(const auto ttl_ms, document.Int("ttl_ms"));
+  if (ttl_ms && *ttl_ms <= 0) {
+    return InvalidError(fmt::format(
+        "field 'ttl_ms' is {}; it must be a positive number of milliseconds", *ttl_ms));
+  }
+  return ttl_ms.value_or(0);
 }
 
 Result<PutRequest> PutRequest::Parse(const FlightDescriptor& descriptor) {

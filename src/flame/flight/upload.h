@@ -8,6 +8,7 @@
 #include <arrow/flight/server.h>
 
 #include "flame/memory/buffer_pool.h"
+#include "flame/object/bson.h"
 #include "flame/object/key.h"
 #include "flame/object/payload.h"
 #include "flame/storage/record.h"
@@ -20,6 +21,7 @@ struct PutRequest {
   Op op = Op::kPut;
   PutTarget target;
   std::optional<Version> if_version;
+  int64_t ttl_ms = 0;  // 0 = as WriteOptions has it.
   std::optional<OpId> op_id;
   bool retry = false;
   // So many record batches follow; another number is a broken upload.
@@ -32,6 +34,9 @@ struct PutRequest {
 
 /// The 16 bytes of an op id on the wire: origin and counter, big endian.
 arrow::Result<OpId> ParseOpId(std::string_view bytes);
+
+/// Field `ttl_ms` of a write: milliseconds that the object lives; 0 when it is missing.
+arrow::Result<int64_t> ParseTtl(const BsonReader& document);
 
 /// Read the stream to its end. Key, schema and shape are checked before the first batch
 /// is waited for. Opaque data is shared with the network messages, not copied; native

@@ -47,6 +47,10 @@ Status CommitPlan::Add(CommitBatch batch) {
     batch_.Put(Family::kSlots, SlotKey(slot), EncodeSlotState(slot, state));
   }
   slots_ = std::move(batch.slots);
+  if (batch.expired_until_ms != 0) {
+    batch_.Put(Family::kMeta, kExpiredUntilKey,
+               BigEndian(static_cast<uint64_t>(batch.expired_until_ms)));
+  }
   return Status::OK();
 }
 

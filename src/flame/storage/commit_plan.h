@@ -22,6 +22,7 @@ namespace flame {
 std::string SlotKey(uint16_t slot, std::string_view key = {});
 std::string ExpiryKey(int64_t wall_ms, std::string_view key = {});
 std::string PatchKey(std::string_view key, Version version);
+inline constexpr char kExpiredUntilKey[] = "expired_until";  // Of Family::kMeta.
 
 class CommitPlan {
  public:

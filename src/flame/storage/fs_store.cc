@@ -94,10 +94,12 @@ Result<uint64_t> FsStore::Commit(CommitBatch batch, Durability durability) {
   CommitPlan plan(db_.get());
   MutexLock lock(commit_mutex_);
   if (db_->failed()) ARROW_RETURN_NOT_OK(RecoverLocked());
+  const int64_t expired_until_ms = batch.expired_until_ms;
   Status status = plan.Add(std::move(batch));
   if (status.ok()) status = plan.Finish();
   if (!status.ok()) return WithOutcome(status, Outcome::kNotApplied);
   ARROW_RETURN_NOT_OK(CommitLocked(&plan, durability));
+  if (expired_until_ms > expired_until_ms_) expired_until_ms_ = expired_until_ms;
   return db_->position();
 }
 

@@ -78,6 +78,8 @@ class FsStore final : public Store {
                                                        int64_t limit) const override;
   arrow::Result<std::vector<std::pair<int64_t, Key>>> DueBefore(
       int64_t wall_ms, int64_t limit) const override;
+  int64_t ExpiredUntilMs() const override { return expired_until_ms_; }
+  bool is_persistent() const override { return true; }
   SlotState Slot(uint16_t slot) const override;
   arrow::Result<std::vector<std::pair<Key, Row>>> Tombstones(
       uint16_t slot) const override;
@@ -144,6 +146,7 @@ class FsStore final : public Store {
   FileSystem::Lock lock_;         // Held while the database is open: destroyed after it.
   std::unique_ptr<Database> db_;  // Constant after Open.
   Identity identity_;             // Constant after Open.
+  std::atomic<int64_t> expired_until_ms_{0};
   // Counts in the low 40 bits, starts of the store above: no id comes twice.
   mutable std::atomic<uint64_t> next_file_id_{0};
   mutable std::atomic<int64_t> quarantined_{0};

@@ -6,6 +6,7 @@
 #include "flame/base/error.h"
 #include "flame/base/log.h"
 #include "flame/storage/coding.h"
+#include "flame/storage/commit_plan.h"
 #include "flame/storage/database.h"
 #include "flame/storage/fs_store.h"
 #include "flame/storage/object_files.h"
@@ -131,6 +132,12 @@ Status FsStore::LoadSlots() {
                    ARROW_ASSIGN_OR_RAISE(slots[slot], DecodeSlotState(record));
                    return true;
                  }));
+  std::string expired_until;
+  ARROW_ASSIGN_OR_RAISE(const bool known,
+                        db_->Get(Family::kMeta, kExpiredUntilKey, &expired_until));
+  if (known && expired_until.size() == sizeof(uint64_t)) {
+    expired_until_ms_ = static_cast<int64_t>(FromBigEndian<uint64_t>(expired_until));
+  }
   MutexLock lock(slots_mutex_);
   slots_ = std::move(slots);
   return Status::OK();

@@ -44,6 +44,8 @@ class MemoryStore final : public Store {
                                                        int64_t limit) const override;
   arrow::Result<std::vector<std::pair<int64_t, Key>>> DueBefore(
       int64_t wall_ms, int64_t limit) const override;
+  int64_t ExpiredUntilMs() const override { return 0; }
+  bool is_persistent() const override { return false; }
   SlotState Slot(uint16_t slot) const override;
   arrow::Result<std::vector<std::pair<Key, Row>>> Tombstones(
       uint16_t slot) const override;

@@ -71,6 +71,9 @@ struct CommitBatch {
   /// Tombstones to forget, because the slot's floor (above) now covers them: (slot, key)
   /// pairs.
   std::vector<std::pair<uint16_t, std::string>> folded;
+  /// The time up to which objects have been expired; 0 = as before. Kept, so that it
+  /// never goes back.
+  int64_t expired_until_ms = 0;
 };
 
 /// What an object on disk turned out to hold when it was read for the first time.
@@ -120,6 +123,10 @@ class Store {
   /// Up to `limit` live keys that expire at or before `wall_ms`, soonest first.
   virtual arrow::Result<std::vector<std::pair<int64_t, Key>>> DueBefore(
       int64_t wall_ms, int64_t limit) const = 0;
+  /// The highest `expired_until_ms` that was committed.
+  virtual int64_t ExpiredUntilMs() const = 0;
+  /// What was committed can be read again after it has left memory.
+  virtual bool is_persistent() const = 0;
   /// The committed state of a slot.
   virtual SlotState Slot(uint16_t slot) const = 0;
   /// The exact tombstones of a slot: (key, row), for folding.

@@ -1,0 +1,156 @@
+// Letting objects go: what memory has no room for, and what has expired
+// (docs/internals/eviction.md).
+#include "flame/cache/cache_internal.h"
+
+#include <algorithm>
+
+#include "flame/base/log.h"
+
+namespace flame {
+
+using arrow::Result;
+using arrow::Status;
+
+namespace {
+
+constexpr int64_t kPage = 500;  // Keys per log record.
+constexpr int kMaxBusy = 64;  // In use and passed over, before somebody else tries again.
+
+// What an object costs beside its payload and key, rounded up from what the allocator
+// hands out: table entry, snapshot, payload, buffer; and the row, where the store keeps
+// that in memory too. memory_cost_test.cc compares.
+constexpr int64_t kObjectOverhead = 850;
+constexpr int64_t kRowOverhead = 500;
+constexpr int64_t kPatchOverhead = 250;
+
+Key KeyOf(const std::string& text) {
+  auto key = Key::Parse(text);
+  return key.ok() ? *std::move(key) : Key::Plain(text);
+}
+
+}  // namespace
+
+int64_t Cache::ChargeOf(const std::string& key, int64_t bytes, int32_t patches) const {
+  return bytes + std::ssize(key) + kObjectOverhead +
+         (store_->is_persistent() ? 0 : kRowOverhead) + patches * kPatchOverhead;
+}
+
+// Objects that were chosen and are about to be let go, as one log record.
+class Cache::Victims {
+ public:
+  explicit Victims(Cache* cache) : cache_(cache) {}
+
+  bool HaveEnough() const {
+    return ops_.size() == kPage || !cache_->residency_.IsOver(bytes_, std::ssize(ops_));
+  }
+
+  /// False: it is in use now, or is `keep`, and stays.
+  bool Add(const std::string& text, const Key* keep) {
+    Key key = KeyOf(text);
+    Shard& shard = cache_->table_.ShardOf(key);
+    std::shared_ptr<const Snapshot> dropped;
+    MutexLock lock(shard.mutex);
+    const auto found = shard.entries.find(text);
+    if (found == shard.entries.end() || found->second.published == nullptr) return true;
+    Entry& entry = found->second;
+    if (entry.eviction.queue != 0) return true;  // Written anew meanwhile.
+    // Its bytes would stay as long as somebody reads them.
+    if (entry.published.use_count() > 1 || (keep != nullptr && key == *keep)) {
+      cache_->residency_.PutBack(&entry.eviction);
+      return false;
+    }
+    if (cache_->store_->is_persistent()) {
+      cache_->counters_.evicted_bytes += entry.published->bytes;
+      ++cache_->counters_.evicted_objects;
+      dropped = cache_->Show(found->first, &entry, nullptr);
+      shard.DropIfIdle(text);
+      lock.Unlock();  // Before the bytes go.
+      cache_->pool_->Retire(std::move(dropped));
+      return true;
+    }
+    bytes_ += entry.eviction.charge;
+    payload_bytes_.push_back(entry.published->bytes);
+    ops_.push_back({.type = Op::Type::kEvict,
+                    .key = std::move(key),
+                    .payload = nullptr,
+                    .only_seq = entry.published->seq});
+    return true;
+  }
+
+  /// Without a storage an object that leaves memory is gone: delete it as a client would.
+  Status Delete() {
+    if (ops_.empty()) return Status::OK();
+    const auto written = cache_->Write({}, {}, ops_);
+    if (!written.ok()) {
+      for (const Op& op : ops_) PutBack(op.key);
+      return written.status();
+    }
+    const auto& results = *written;
+    for (size_t i = 0; i < results.size(); ++i) {
+      if (results[i].version == 0) continue;  // Written anew meanwhile.
+      ++cache_->counters_.evicted_objects;
+      cache_->counters_.evicted_bytes += payload_bytes_[i];
+    }
+    return cache_->FoldIfMany();
+  }
+
+ private:
+  void PutBack(const Key& key) {
+    Shard& shard = cache_->table_.ShardOf(key);
+    MutexLock lock(shard.mutex);
+    const auto found = shard.entries.find(key.text());
+    if (found != shard.entries.end()) {
+      cache_->residency_.PutBack(&found->second.eviction);
+    }
+  }
+
+  Cache* const cache_;
+  std::vector<Op> ops_;
+  std::vector<int64_t> payload_bytes_;
+  int64_t bytes_ = 0;  // The charge of all of `ops_`.
+};
+
+Status Cache::EvictToLimits(const Key* keep) {
+  if (!residency_.IsOver()) return Status::OK();
+  ENTER_OR_RETURN();
+  MutexLock lock(evict_mutex_);
+  int busy = 0;
+  while (residency_.IsOver() && busy < kMaxBusy) {
+    Victims victims(this);
+    bool any = false;
+    while (!victims.HaveEnough() && busy < kMaxBusy) {
+      const auto victim = residency_.TakeVictim();
+      if (!victim) break;
+      any = true;
+      if (!victims.Add(*victim, keep)) ++busy;
+    }
+    if (!any) break;
+    ARROW_RETURN_NOT_OK(victims.Delete());
+  }
+  return Status::OK();
+}
+
+Result<int64_t> Cache::ReapExpired() {
+  ENTER_OR_RETURN();
+  int64_t reaped = 0;
+  while (true) {
+    ARROW_ASSIGN_OR_RAISE(auto due, store_->DueBefore(expiry_clock_.NowMs(), kPage));
+    std::vector<Op> ops;
+    for (auto& [at, key] : due) {
+      ops.push_back(
+          {.type = Op::Type::kExpire, .key = std::move(key), .payload = nullptr});
+    }
+    if (ops.empty()) return reaped;
+    ARROW_ASSIGN_OR_RAISE(const auto results, Write({}, {}, std::move(ops)));
+    const int64_t count =
+        std::count_if(results.begin(), results.end(),
+                      [](const WriteResult& result) { return result.version != 0; });
+    reaped += count;
+    counters_.expired_objects += count;
+    ARROW_RETURN_NOT_OK(FoldIfMany());
+    // Whoever was written anew meanwhile is due no longer once that is published.
+    if (count == 0 || std::ssize(due) < kPage) return reaped;
+  }
+}
+
+}  // namespace flame
