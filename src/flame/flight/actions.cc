@@ -377,8 +377,8 @@ Result<Bodies> RunFeed(ActionCall call) {
     }
   }
   for (const CommitEvent& event : page.events) {
-    results.push_back(EventDocument(NameOf(event.type), event.key.text(),
-                                    event.version, KindName(event.kind)));
+    results.push_back(EventDocument(NameOf(event.type), event.key.text(), event.version,
+                                    KindName(event.kind)));
   }
   results.push_back(BsonWriter().AddBinary("cursor", page.cursor).Finish());
   return results;
