@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 import random
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable
 
 import pytest
 
@@ -18,11 +16,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.documents import Documents
 from harness.flight import Flight
-from harness.server import BINARY, Server
+from harness.server import Server
+from harness.servers import ServerFactory, running, servers
 
-ServerFactory = Callable[..., Server]
 MakeServers = Callable[[], AbstractContextManager[ServerFactory]]
-_servers: list[Server] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,44 +44,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        for server in _servers:
+        for server in running:
             report.sections.append((f"server {server.home.name}", server.log()[-3000:]))
 
 
 @pytest.fixture(scope="session")
 def make_servers(tmp_path_factory: pytest.TempPathFactory) -> MakeServers:
     """`with make_servers() as factory:` ends the servers that the factory made, come what may."""
-    assert BINARY.exists(), f"no server at {BINARY}: run `make build`, or set FLAME_SERVER"
-    number = itertools.count()
-
-    @contextlib.contextmanager
-    def servers() -> Iterator[ServerFactory]:
-        mine: list[Server] = []
-
-        def factory(
-            storage: Optional[str] = "none",
-            config: Optional[str] = None,
-            args: tuple[str, ...] = (),
-            env: Optional[dict[str, str]] = None,
-            *,
-            port: int = 0,
-            home: Optional[Path] = None,
-            start: bool = True,
-        ) -> Server:
-            home = home or tmp_path_factory.mktemp(f"server-{next(number)}-")
-            server = Server(home, storage, config, tuple(args), env, port)
-            mine.append(server)
-            _servers.append(server)
-            return server.start() if start else server
-
-        try:
-            yield factory
-        finally:
-            for server in mine:
-                server.end()
-                _servers.remove(server)
-
-    return servers
+    return lambda: servers(tmp_path_factory.mktemp)
 
 
 @pytest.fixture

@@ -4,68 +4,30 @@ from __future__ import annotations
 
 import os
 import pickle
-import socket
 import subprocess
-import time
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional
 
 import pytest
 
-_ROOT = Path(__file__).parents[2]
-_BINARY = Path(os.environ.get("FLAME_SERVER") or _ROOT / "build/bin/flame-object-cache").resolve()
-_STOCK_PYTHON = Path(os.environ.get("FLAME_STOCK_PYTHON") or _ROOT / ".venv/conformance/bin/python")
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))  # What all tests share.
 
+from harness.server import ROOT, Server
+from harness.servers import ServerFactory, servers
 
-@dataclass
-class Server:
-    """A running flame-object-cache."""
-
-    endpoint: str
-    storage: Optional[Path]
-    process: subprocess.Popen
-
-
-StartServer = Callable[..., Server]
+_STOCK_PYTHON = Path(os.environ.get("FLAME_STOCK_PYTHON") or ROOT / ".venv/conformance/bin/python")
 
 
 @pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
-    """Start servers; all of them are stopped at the end of the session."""
-    if not _BINARY.exists():
-        pytest.fail(f"no server at {_BINARY}: build it, or set FLAME_SERVER")
-    processes = []
-
-    def start(
-        *arguments: str,
-        storage: Optional[Path] = None,
-        port: Optional[int] = None,
-        scheme: str = "grpc",
-    ) -> Server:
-        port = port or _free_port()
-        endpoint = f"{scheme}://127.0.0.1:{port}"
-        home = tmp_path_factory.mktemp("server")
-        with open(home / "log", "wb") as log:
-            process = subprocess.Popen(
-                [_BINARY, "--endpoint", endpoint, "--storage", str(storage or "none"), *arguments],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "FLAME_HOME": str(home), "HOME": str(home)},
-            )
-        processes.append(process)
-        _wait_for(port, process, home / "log")
-        return Server(endpoint, storage, process)
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFactory]:
+    """Start servers; all of them are ended at the end of the session."""
+    with servers(tmp_path_factory.mktemp) as factory:
+        yield factory
 
 
 @pytest.fixture(scope="session")
-def server(start_server: StartServer) -> Server:
+def server(start_server: ServerFactory) -> Server:
     """One server in memory, shared by all tests."""
     return start_server()
 
@@ -153,22 +115,3 @@ def _stock(
     interpreter = StockPython({"HOME": str(tmp_path_factory.mktemp("stock")), **environment})
     yield interpreter
     interpreter.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            pytest.fail(f"the server ended with {process.returncode}: {log.read_text()}")
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    pytest.fail(f"the server does not listen: {log.read_text()}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import flamepy
 import pytest
 from flamepy import get_object, put_object
 from flamepy.core import transport
+from harness.server import StartFailed
 
 
 @pytest.fixture
@@ -41,15 +44,14 @@ def test_f7_no_server_is_a_typed_error(nowhere, tmp_path):
 
 
 def test_f6_a_restarted_server_is_found_again(start_server, home, monkeypatch, tmp_path):
-    first = start_server(storage=tmp_path / "storage")
+    first = start_server("fs")
     monkeypatch.setenv("FLAME_CACHE_ENDPOINT", first.endpoint)
     ref = put_object("a/b", [1], name="n")
     assert get_object(ref) == [1]
-    first.process.kill()
-    first.process.wait()
+    first.kill()
     with pytest.raises(flamepy.Unavailable):
         get_object(ref)
-    start_server(storage=tmp_path / "storage", port=int(first.endpoint.rpartition(":")[2]))
+    first.start()
     assert get_object(ref) == [1]
     assert flamepy.update_object(ref, [2]).version == 2
 
@@ -57,12 +59,11 @@ def test_f6_a_restarted_server_is_found_again(start_server, home, monkeypatch, t
 def test_a_write_that_found_a_dead_connection_is_repeated(
     start_server, home, monkeypatch, tmp_path
 ):
-    server = start_server(storage=tmp_path / "storage")
+    server = start_server("fs")
     monkeypatch.setenv("FLAME_CACHE_ENDPOINT", server.endpoint)
     ref = put_object("a/b", [1], name="n")
-    server.process.kill()
-    server.process.wait()
-    start_server(storage=tmp_path / "storage", port=int(server.endpoint.rpartition(":")[2]))
+    server.kill()
+    server.start()
     assert flamepy.update_object(ref, [2]).version == 2
     assert get_object(ref) == [2]
 
@@ -71,8 +72,8 @@ def test_a_server_that_does_not_answer_in_time(start_server, home, monkeypatch):
     server = start_server()
     monkeypatch.setenv("FLAME_CACHE_ENDPOINT", server.endpoint)
     ref = put_object("a/b", [1])
-    os.kill(server.process.pid, signal.SIGSTOP)
-    os.waitpid(server.process.pid, os.WUNTRACED)
+    os.kill(server.pid, signal.SIGSTOP)
+    os.waitpid(server.pid, os.WUNTRACED)
     try:
         for call, outcome in (
             (lambda: get_object(ref, timeout=0.3), None),
@@ -87,7 +88,7 @@ def test_a_server_that_does_not_answer_in_time(start_server, home, monkeypatch):
             assert caught.value.outcome == outcome
             assert time.monotonic() - start < 5
     finally:
-        os.kill(server.process.pid, signal.SIGCONT)
+        os.kill(server.pid, signal.SIGCONT)
     assert get_object(ref, timeout=10)
 
 
@@ -126,8 +127,9 @@ def certificate(tmp_path):
 def test_tls(start_server, home, monkeypatch, certificate):
     chain, key = map(str, certificate)
     try:
-        server = start_server("--tls-cert-file", chain, "--tls-key-file", key, scheme="grpcs")
-    except pytest.fail.Exception as failure:
+        files = ("--tls-cert-file", chain, "--tls-key-file", key)
+        server = start_server(args=("--endpoint", "grpcs://127.0.0.1:0", *files))
+    except StartFailed as failure:
         if "TLS is not available" in str(failure):
             pytest.skip("this build of the server has no TLS")
         raise
@@ -171,12 +173,24 @@ for _ in range(5):
     assert run(code).split() == ["7"] * 5
 
 
+def is_within_call(thread: threading.Thread) -> bool:
+    """Whether another thread waits for the results of an action."""
+    frame = sys._current_frames().get(thread.ident)
+    while frame is not None and frame.f_code.co_name != "raw_action":
+        frame = frame.f_back
+    return frame is not None and "results" in frame.f_locals
+
+
 def test_a_child_forked_during_a_call_is_told_so(client):
-    code = """
+    code = (
+        f"{inspect.getsource(is_within_call)}"
+        + """
 ref = flamepy.put_object("a/b", [1])
 feed = flamepy.watch_objects("a/b")
-threading.Thread(target=lambda: feed.read(wait=1), daemon=True).start()
-time.sleep(0.3)
+reader = threading.Thread(target=lambda: feed.read(wait=5), daemon=True)
+reader.start()
+while not is_within_call(reader):
+    time.sleep(0.001)
 child = os.fork()
 if child == 0:
     try:
@@ -187,4 +201,5 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 assert flamepy.get_object(ref) == [1]
 """
+    )
     assert run(code).split() == ["7"]

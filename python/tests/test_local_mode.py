@@ -11,15 +11,15 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def shared(start_server, tmp_path_factory):
+def shared(start_server):
     """A server that stores in a directory of this host."""
-    return start_server(storage=tmp_path_factory.mktemp("storage"))
+    return start_server("fs")
 
 
 @pytest.fixture(autouse=True)
 def local(shared, home, monkeypatch):
     monkeypatch.setenv("FLAME_CACHE_ENDPOINT", shared.endpoint)
-    monkeypatch.setenv("FLAME_CACHE_STORAGE", str(shared.storage))
+    monkeypatch.setenv("FLAME_CACHE_STORAGE", str(shared.storage_dir))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def local(shared, home, monkeypatch):
 )
 def test_objects_come_back(shared, obj):
     ref = flamepy.put_object("app/local", obj)
-    assert (shared.storage / f"{ref.key}.arrow").exists()
+    assert (shared.storage_dir / f"{ref.key}.arrow").exists()
     assert ref.version >= 1
     assert ref.endpoint == shared.endpoint
     result = flamepy.get_object(ref)
@@ -44,9 +44,9 @@ def test_a_column_with_several_dictionaries_goes_over_the_network(shared):
 
 
 def test_a_storage_url_means_its_path(shared, monkeypatch):
-    monkeypatch.setenv("FLAME_CACHE_STORAGE", f"fs://{shared.storage}")
+    monkeypatch.setenv("FLAME_CACHE_STORAGE", f"fs://{shared.storage_dir}")
     ref = flamepy.put_object("app/local", 1)
-    assert (shared.storage / f"{ref.key}.arrow").exists()
+    assert (shared.storage_dir / f"{ref.key}.arrow").exists()
 
 
 def test_f12_a_directory_that_is_not_the_servers_is_an_error(tmp_path, monkeypatch):
