@@ -77,6 +77,10 @@ def test_deletes_are_not_counted(session):
     [
         lambda ref: update_object(ref, 1, if_version=1),
         lambda ref: patch_object(ref, 1, if_version=1),
+        lambda ref: put_object("app/session", 1, ttl=1),
+        lambda ref: update_object(ref, 1, ttl=1),
+        lambda ref: patch_object(ref, 1, ttl=1),
+        lambda ref: flamepy.upload_object("app/session", __file__, ttl=1),
         lambda ref: flamepy.delete_objects(ref.key, if_version=1),
         lambda ref: flamepy.stat_object(ref),
         lambda ref: list(flamepy.list_objects()),
@@ -84,5 +88,5 @@ def test_deletes_are_not_counted(session):
     ],
 )
 def test_what_the_server_lacks_is_said(session, call):
-    with pytest.raises(flamepy.InvalidArgument, match=r"Flame 0\.6 server"):
+    with pytest.raises(flamepy.NotSupported, match=r"not supported by this server.*Flame 0\.6"):
         call(put_object(session, 1))

@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional, Union
 
 from flamepy.core import local, native, payload
 from flamepy.core.buffers import Pieces
+from flamepy.core.conditions import Seconds, WriteOptions
 from flamepy.core.context import current_context
 from flamepy.core.dialects import Documents, Stock, dialect_of
 from flamepy.core.errors import DecodeError, InvalidArgument, InvalidKey, NotFound, WrongKind
@@ -64,6 +65,7 @@ def put_object(
     *older_form: Any,
     name: Optional[str] = None,
     if_version: Optional[int] = None,
+    ttl: Optional[Seconds] = None,
     timeout: Optional[float] = None,
 ) -> ObjectRef:
     """Store an object under a prefix.
@@ -82,6 +84,8 @@ def put_object(
         Store it as ``app/session/name`` instead, creating or replacing it.
     if_version : int, optional
         With `name`: only if this is the newest version; 0 = only if there is none.
+    ttl : float or timedelta, optional
+        Seconds, or a `timedelta`, after which the object expires.
     timeout : float, optional
         Seconds.
 
@@ -115,17 +119,19 @@ def put_object(
         raise InvalidArgument("if_version= needs name=: an object without one is always new")
 
     deadline = Deadline(timeout)
+    options = WriteOptions.of(if_version, ttl)
     data = _encode(obj)
     context = current_context()
     connection = connect(context.cache_endpoint)
     if name is not None:
         key = str(ObjectKey(prefix.app_name, prefix.session_id, name))
         dialect = dialect_of(connection, deadline)
-        return dialect.put(key, data, deadline, if_version=if_version)
-    directory = local.directory(context.cache.storage, data)
+        return dialect.put(key, data, deadline, options=options)
+    directory = None if options.ttl_ms else local.directory(context.cache.storage, data)
     if directory is not None:
         return local.put(directory, prefix, data, connection, deadline)
-    return dialect_of(connection, deadline).put(str(prefix), data, deadline, is_prefix=True)
+    dialect = dialect_of(connection, deadline)
+    return dialect.put(str(prefix), data, deadline, options=options, is_prefix=True)
 
 
 def get_object(
@@ -182,6 +188,7 @@ def update_object(
     new_obj: Any,
     *,
     if_version: Optional[int] = None,
+    ttl: Optional[Seconds] = None,
     timeout: Optional[float] = None,
 ) -> ObjectRef:
     """Replace an object, its patches included; an absent one is created.
@@ -193,6 +200,8 @@ def update_object(
         As for `put_object`; may be of another type than before.
     if_version : int, optional
         Only if this is the newest version; 0 = only if there is none.
+    ttl : float or timedelta, optional
+        Seconds, or a `timedelta`, after which the object expires.
     timeout : float, optional
         Seconds.
 
@@ -208,8 +217,9 @@ def update_object(
     """
     key = str(ObjectKey.from_key(ref.key))
     deadline = Deadline(timeout)
+    options = WriteOptions.of(if_version, ttl)
     dialect = dialect_of(connect(ref.endpoint), deadline)
-    updated = dialect.put(key, _encode(new_obj), deadline, if_version=if_version)
+    updated = dialect.put(key, _encode(new_obj), deadline, options=options)
     _client_cache().discard((ref.endpoint, key))
     return updated
 
@@ -219,6 +229,7 @@ def patch_object(
     delta: Any,
     *,
     if_version: Optional[int] = None,
+    ttl: Optional[Seconds] = None,
     timeout: Optional[float] = None,
 ) -> ObjectRef:
     """Append to an object without sending it again.
@@ -232,6 +243,8 @@ def patch_object(
     delta : Any
     if_version : int, optional
         Only if this is the newest version.
+    ttl : float or timedelta, optional
+        Seconds, or a `timedelta`, after which the object, base and deltas, expires.
     timeout : float, optional
         Seconds.
 
@@ -251,14 +264,15 @@ def patch_object(
     """
     key = str(ObjectKey.from_key(ref.key))
     deadline = Deadline(timeout)
+    options = WriteOptions.of(if_version, ttl)
     dialect = dialect_of(connect(ref.endpoint), deadline)
     rows = native.classify(delta)
     if rows is None:
-        return dialect.patch(key, payload.encode(delta), deadline, if_version=if_version)
+        return dialect.patch(key, payload.encode(delta), deadline, options=options)
     try:
-        return dialect.patch(key, rows, deadline, if_version=if_version)
+        return dialect.patch(key, rows, deadline, options=options)
     except WrongKind as refusal:
-        return _patch_opaque(dialect, key, delta, deadline, if_version, refusal)
+        return _patch_opaque(dialect, key, delta, deadline, options, refusal)
 
 
 def delete_objects(
@@ -337,12 +351,12 @@ def _patch_opaque(
     key: str,
     delta: Any,
     deadline: Deadline,
-    if_version: Optional[int],
+    options: WriteOptions,
     refusal: WrongKind,
 ) -> ObjectRef:
     """Add rows as a delta, because the object refused to take them as its own."""
     try:
-        return dialect.patch(key, payload.encode(delta), deadline, if_version=if_version)
+        return dialect.patch(key, payload.encode(delta), deadline, options=options)
     except WrongKind:  # It is a table, so what the first refusal said about the schema holds.
         raise refusal from None
 

@@ -17,7 +17,8 @@ from pyarrow import flight
 
 from flamepy.core import failures
 from flamepy.core.buffers import Pieces, size_of
-from flamepy.core.errors import DecodeError, InvalidArgument, NotFound, WrongKind
+from flamepy.core.conditions import UNCONDITIONAL, WriteOptions
+from flamepy.core.errors import DecodeError, NotFound, NotSupported, WrongKind
 from flamepy.core.native import NativeData
 from flamepy.core.object_cache import Entry, Payload
 from flamepy.core.payload import aligned
@@ -95,11 +96,11 @@ class Documents:
         payload: Sendable,
         deadline: Deadline,
         *,
-        if_version: Optional[int] = None,
+        options: WriteOptions = UNCONDITIONAL,
         is_prefix: bool = False,
     ) -> ObjectRef:
         """Create or replace `key`; under a prefix the server draws the object's name."""
-        return self._write("put", key, payload, deadline, if_version, repeatable=not is_prefix)
+        return self._write("put", key, payload, deadline, options, repeatable=not is_prefix)
 
     def patch(
         self,
@@ -107,15 +108,17 @@ class Documents:
         payload: Union[Pieces, NativeData],
         deadline: Deadline,
         *,
-        if_version: Optional[int] = None,
+        options: WriteOptions = UNCONDITIONAL,
     ) -> ObjectRef:
         """Append batches to a native object, or a delta to an opaque one."""
         op = "append" if isinstance(payload, NativeData) else "patch"
-        return self._write(op, key, payload, deadline, if_version, repeatable=True)
+        return self._write(op, key, payload, deadline, options, repeatable=True)
 
     def delete(self, prefix: str, deadline: Deadline, *, if_version: Optional[int] = None) -> int:
         """Delete a key or everything under a prefix; how many objects that were."""
-        request = {"prefix": prefix, "op_id": next_op_id(), **_condition(if_version)}
+        request = {"prefix": prefix, "op_id": next_op_id()}
+        if if_version is not None:
+            request["if_version"] = Int64(if_version)
         operation = f"delete {prefix}"
 
         def call(again: bool) -> int:
@@ -200,12 +203,12 @@ class Documents:
         key: str,
         payload: Sendable,
         deadline: Deadline,
-        if_version: Optional[int],
+        options: WriteOptions,
         *,
         repeatable: bool,
     ) -> ObjectRef:
         operation = f"{op} {key}"
-        request = {"op": op, "key": key, "op_id": next_op_id(), **_condition(if_version)}
+        request = {"op": op, "key": key, "op_id": next_op_id(), **options.to_document()}
         inline = _inline(payload)
         stream = None if inline is not None else stream_of(payload)
 
@@ -259,11 +262,11 @@ class Stock:
         payload: Sendable,
         deadline: Deadline,
         *,
-        if_version: Optional[int] = None,
+        options: WriteOptions = UNCONDITIONAL,
         is_prefix: bool = False,
     ) -> ObjectRef:
         """As `Documents.put`, but never repeated."""
-        self._refuse(if_version)
+        self._refuse(options)
         descriptor = flight.FlightDescriptor.for_path(key)
         return self._send(descriptor, payload, deadline, f"put {key}")
 
@@ -273,10 +276,10 @@ class Stock:
         payload: Union[Pieces, NativeData],
         deadline: Deadline,
         *,
-        if_version: Optional[int] = None,
+        options: WriteOptions = UNCONDITIONAL,
     ) -> ObjectRef:
         """As `Documents.patch`, for opaque deltas only."""
-        self._refuse(if_version)
+        self._refuse(options)
         if isinstance(payload, NativeData):
             raise WrongKind(f"patch {key}: this server cannot append to tables")
         descriptor = flight.FlightDescriptor.for_command(f"PATCH:{key}".encode())
@@ -284,7 +287,7 @@ class Stock:
 
     def delete(self, prefix: str, deadline: Deadline, *, if_version: Optional[int] = None) -> int:
         """Delete; -1 because this server does not count."""
-        self._refuse(if_version)
+        self._refuse(WriteOptions(if_version))
         connection = self._connection
         operation = f"delete {prefix}"
         with failures.writing():
@@ -327,14 +330,16 @@ class Stock:
                 may_repeat=False,
             )
 
-    def _refuse(self, if_version: Optional[int]) -> None:
-        if if_version is not None:
+    def _refuse(self, options: WriteOptions) -> None:
+        if options.if_version is not None:
             raise self._missing("if_version=")
+        if options.ttl_ms is not None:
+            raise self._missing("ttl=")
 
-    def _missing(self, feature: str) -> InvalidArgument:
-        return InvalidArgument(
-            f"{self._connection.endpoint} is a Flame 0.6 server and does not offer {feature}; "
-            "use a server of version 0.7 or later"
+    def _missing(self, feature: str) -> NotSupported:
+        return NotSupported(
+            f"{feature} is not supported by this server: {self._connection.endpoint} is a Flame "
+            "0.6 server; use one of version 0.7 or later"
         )
 
 
@@ -352,7 +357,3 @@ def _inline(payload: Sendable) -> Optional[dict[str, Any]]:
     if sum(map(size_of, payload)) > _INLINE_MAX_BYTES:
         return None
     return {"kind": "opaque", "data": b"".join(payload)}
-
-
-def _condition(if_version: Optional[int]) -> dict[str, Any]:
-    return {} if if_version is None else {"if_version": Int64(if_version)}

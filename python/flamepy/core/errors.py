@@ -21,6 +21,7 @@ __all__ = [
     "InvalidConfig",
     "InvalidKey",
     "NotFound",
+    "NotSupported",
     "ResourceExhausted",
     "Timeout",
     "TooLarge",
@@ -147,6 +148,10 @@ class InvalidArgument(_CodedError, ValueError):
 
 class InvalidKey(InvalidArgument):
     """A key or prefix does not follow ``app/session`` or ``app/session/object``."""
+
+
+class NotSupported(InvalidArgument, NotImplementedError):
+    """The server that was asked does not offer this, a Flame 0.6 server for example."""
 
 
 class WrongKind(InvalidArgument):

@@ -10,6 +10,7 @@ from typing import Optional
 
 import pyarrow as pa
 
+from flamepy.core.conditions import Seconds, WriteOptions
 from flamepy.core.dialects import dialect_of
 from flamepy.core.errors import InvalidKey
 from flamepy.core.keys import ObjectKey
@@ -28,6 +29,7 @@ def upload_object(
     file_path: str | os.PathLike,
     *,
     if_version: Optional[int] = None,
+    ttl: Optional[Seconds] = None,
     timeout: Optional[float] = None,
 ) -> ObjectRef:
     """Store a file's bytes as they are.
@@ -40,6 +42,8 @@ def upload_object(
         A regular file; may be empty. It must not change meanwhile.
     if_version : int, optional
         Write only if this is the newest version of the key; 0 = only if it is absent.
+    ttl : float or timedelta, optional
+        Seconds, or a `timedelta`, after which the object expires.
     timeout : float, optional
         Seconds for the whole upload.
 
@@ -62,13 +66,14 @@ def upload_object(
         raise FileNotFoundError(f"no file {path} to upload to {key}")
     size = path.stat().st_size
     deadline = Deadline(timeout)
+    options = WriteOptions.of(if_version, ttl)
     dialect = dialect_of(connect(), deadline)
     if size <= _SMALL_BYTES:
         payload = [path.read_bytes()]
     else:
         payload = opaque_stream(-(-size // _CHUNK_BYTES), lambda: _read(path, size))
     return dialect.put(
-        str(key), payload, deadline, if_version=if_version, is_prefix=key.object_id is None
+        str(key), payload, deadline, options=options, is_prefix=key.object_id is None
     )
 
 

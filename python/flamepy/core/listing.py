@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Optional, Union
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from flamepy.core.transport import Deadline, connect
 __all__ = ["Event", "Feed", "ObjectInfo", "list_objects", "stat_object", "watch_objects"]
 
 _PAGE = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class ObjectInfo:
         Of a native object: ``"pandas.dataframe"``...
     schema : pa.Schema or None
         Of a native object, from `stat_object` only.
+    expires_at_ms : int or None
+        When it expires, milliseconds since 1970 by the server's clock; None = never.
     """
 
     ref: ObjectRef
@@ -51,6 +55,7 @@ class ObjectInfo:
     modified_ms: int
     logical_type: Optional[str] = None
     schema: Optional[pa.Schema] = None
+    expires_at_ms: Optional[int] = None
 
     @property
     def key(self) -> str:
@@ -61,6 +66,16 @@ class ObjectInfo:
     def version(self) -> int:
         """The newest version."""
         return self.ref.version
+
+    @property
+    def modified_at(self) -> datetime:
+        """When it was last written, by the server's clock."""
+        return _moment(self.modified_ms)
+
+    @property
+    def expires_at(self) -> Optional[datetime]:
+        """When it expires, by the server's clock; None = never."""
+        return None if self.expires_at_ms is None else _moment(self.expires_at_ms)
 
     @classmethod
     def _from_document(cls, endpoint: str, document: dict[str, Any]) -> ObjectInfo:
@@ -74,6 +89,7 @@ class ObjectInfo:
             modified_ms=int(document["modified_ms"]),
             logical_type=document.get("logical_type") or None,
             schema=pa.ipc.read_schema(pa.py_buffer(schema)) if schema else None,
+            expires_at_ms=int(document.get("expires_at_ms", 0)) or None,
         )
 
 
@@ -228,6 +244,11 @@ def watch_objects(
         Iterate over it, or call `Feed.read`.
     """
     return Feed(key_prefix, cursor, timeout)
+
+
+def _moment(ms: int) -> datetime:
+    """Exact, and also beyond what the platform's time functions know."""
+    return _EPOCH + timedelta(milliseconds=ms)
 
 
 def _scope(key_prefix: str) -> tuple[str, Callable[[str], bool]]:
