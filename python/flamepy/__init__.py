@@ -8,16 +8,23 @@ Examples
 {'answer': 42}
 """
 
+from typing import TYPE_CHECKING, Any
+
 from flamepy.core.cache import (
+    Client,
     Event,
     Feed,
+    ItemResult,
     ObjectInfo,
+    PutItem,
     configure_cache,
     delete_objects,
     download_object,
+    get_many,
     get_object,
     list_objects,
     patch_object,
+    put_many,
     put_object,
     stat_object,
     update_object,
@@ -34,7 +41,9 @@ from flamepy.core.context import (
     reload_context,
 )
 from flamepy.core.errors import (
+    BatchError,
     Cancelled,
+    ClientClosed,
     Corrupt,
     DecodeError,
     FlameError,
@@ -45,6 +54,7 @@ from flamepy.core.errors import (
     InvalidKey,
     NotFound,
     NotSupported,
+    PickleRefused,
     ResourceExhausted,
     Timeout,
     TooLarge,
@@ -57,6 +67,9 @@ from flamepy.core.errors import (
 from flamepy.core.keys import WILDCARD_SESSION, ObjectKey
 from flamepy.core.refs import ObjectRef
 
+if TYPE_CHECKING:
+    from flamepy import aio
+
 __version__ = "0.7.0"
 
 __all__ = [
@@ -64,7 +77,10 @@ __all__ = [
     "DEFAULT_FLAME_CONF",
     "DEFAULT_FLAME_ENDPOINT",
     "WILDCARD_SESSION",
+    "BatchError",
     "Cancelled",
+    "Client",
+    "ClientClosed",
     "Corrupt",
     "DecodeError",
     "Event",
@@ -78,11 +94,14 @@ __all__ = [
     "InvalidArgument",
     "InvalidConfig",
     "InvalidKey",
+    "ItemResult",
     "NotFound",
     "NotSupported",
     "ObjectInfo",
     "ObjectKey",
     "ObjectRef",
+    "PickleRefused",
+    "PutItem",
     "ResourceExhausted",
     "Timeout",
     "TooLarge",
@@ -91,12 +110,15 @@ __all__ = [
     "UnknownOutcome",
     "VersionConflict",
     "WrongKind",
+    "aio",
     "configure_cache",
     "delete_objects",
     "download_object",
+    "get_many",
     "get_object",
     "list_objects",
     "patch_object",
+    "put_many",
     "put_object",
     "reload_context",
     "stat_object",
@@ -104,3 +126,11 @@ __all__ = [
     "upload_object",
     "watch_objects",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "aio":  # Imported when it is used: asyncio costs as much as the rest.
+        import importlib
+
+        return importlib.import_module("flamepy.aio")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from flamepy import ObjectRef, get_object, patch_object, put_object, update_object
-from flamepy.core import cache as module
+from flamepy.core.client import default_client
+from flamepy.core.object_cache import Entry
 
 pytestmark = pytest.mark.usefixtures("client")
 
@@ -236,11 +237,11 @@ def test_f4_a_frame_belongs_to_the_caller(session):
 def test_f5_deserializers_are_not_remembered(session):
     ref = put_object(session, list(range(1000)))
     get_object(ref, lambda base, _: base)
-    before = module._client_cache().nbytes
+    before = default_client()._session.cache.nbytes
     for _ in range(50):
         get_object(ref, lambda base, _: base)
-    assert module._client_cache().nbytes == before
-    assert not module._client_cache().get((ref.endpoint, ref.key)).memo
+    assert default_client()._session.cache.nbytes == before
+    assert not default_client()._session.cache.get((ref.endpoint, ref.key)).memo
 
 
 def test_f6_the_clients_cache_is_bounded_in_bytes(session):
@@ -249,8 +250,8 @@ def test_f6_the_clients_cache_is_bounded_in_bytes(session):
         refs = [put_object(session, bytes(300_000)) for _ in range(10)]
         for ref in refs:
             get_object(ref)
-            assert module._client_cache().nbytes <= 1_000_000
-        assert len(module._client_cache()) >= 2
+            assert default_client()._session.cache.nbytes <= 1_000_000
+        assert len(default_client()._session.cache) >= 2
         assert all(len(get_object(ref)) == 300_000 for ref in refs)
     finally:
         flamepy.configure_cache(max_bytes=256 << 20)
@@ -269,7 +270,7 @@ def test_version_0_bypasses_the_clients_cache(session):
     ref = put_object(session, TABLE)
     bypass = ObjectRef(ref.endpoint, ref.key, 0)
     assert get_object(bypass) is not get_object(bypass)
-    assert module._client_cache().get((ref.endpoint, ref.key)) is None
+    assert default_client()._session.cache.get((ref.endpoint, ref.key)) is None
 
 
 def test_a_version_of_an_object_that_was_put_again_is_not_mistaken(session):
@@ -284,11 +285,11 @@ def test_a_version_of_an_object_that_was_put_again_is_not_mistaken(session):
 def test_a_reply_that_does_not_fit_the_entry_is_not_merged(session):
     ref = put_object(session, [1])
     patch_object(ref, 2)
-    cache = module._client_cache()
+    cache = default_client()._session.cache
     slot = (ref.endpoint, ref.key)
     get_object(ref)
     entry = cache.get(slot)
-    cache.put(slot, module.Entry(1, 7, entry.base))  # Another base than the server's.
+    cache.put(slot, Entry(1, 7, entry.base))  # Another base than the server's.
     assert get_object(ref, appended) == [1, 2]
 
 
@@ -330,7 +331,7 @@ def test_deleting(session):
     refs = [put_object(session, number) for number in range(3)]
     get_object(refs[0])
     assert flamepy.delete_objects(refs[0].key) == 1
-    assert module._client_cache().get((refs[0].endpoint, refs[0].key)) is None
+    assert default_client()._session.cache.get((refs[0].endpoint, refs[0].key)) is None
     assert flamepy.delete_objects(session) == 2
     assert flamepy.delete_objects(session) == 0
     with pytest.raises(KeyError):

@@ -174,11 +174,11 @@ for _ in range(5):
 
 
 def is_within_call(thread: threading.Thread) -> bool:
-    """Whether another thread waits for the results of an action."""
+    """Whether another thread has opened its connection for an action that is not over."""
     frame = sys._current_frames().get(thread.ident)
-    while frame is not None and frame.f_code.co_name != "raw_action":
+    while frame is not None and frame.f_code.co_name != "exchange":
         frame = frame.f_back
-    return frame is not None and "results" in frame.f_locals
+    return frame is not None and "client" in frame.f_locals
 
 
 def test_a_child_forked_during_a_call_is_told_so(client):

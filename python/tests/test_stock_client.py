@@ -222,7 +222,7 @@ for module, names in pickle.loads(data).items():
     for name in names:
         member = getattr(loaded, name)
         parameters = None
-        if inspect.isfunction(member):
+        if inspect.isroutine(member):
             signature = inspect.signature(member)
             parameters = [(p.name, p.kind.name) for p in signature.parameters.values()]
         result[module, name] = parameters

@@ -7,6 +7,7 @@ variable                  meaning                                               
 ``FLAME_CACHE_ENDPOINT``  object cache, ``grpc://host:port``                     cache.endpoint
 ``FLAME_CACHE_STORAGE``   directory shared with the server: local mode           cache.storage
 ``FLAME_CLIENT_CACHE``    bytes of the client's cache, ``256M``; 0 turns it off  cache.client_cache
+``FLAME_ALLOW_PICKLE``    0: read nothing that needs unpickling                  cache.allow_pickle
 ``FLAME_CA_FILE``         root certificates where the file names none            \\*.tls.ca_file
 ========================  =====================================================  ===============
 """
@@ -55,11 +56,15 @@ _VARIABLES = (
     "FLAME_CACHE_ENDPOINT",
     "FLAME_CACHE_STORAGE",
     "FLAME_CLIENT_CACHE",
+    "FLAME_ALLOW_PICKLE",
     "FLAME_CA_FILE",
 )
 _DEFAULT_FLAME_HOME = "/var/lib/flame"
 _SCHEMES = {"http": "grpc", "https": "grpc+tls", "grpcs": "grpc+tls"}
 _SIZE = re.compile(r"\s*([0-9.]+)\s*(?:([kmgtp])i?b?|b)?\s*", re.IGNORECASE)
+
+_FLAGS = {"1": True, "true": True, "yes": True, "on": True}
+_FLAGS.update({"0": False, "false": False, "no": False, "off": False})
 
 logger = logging.getLogger(__name__)
 _announced: set = set()  # Deprecation lines already logged by this process.
@@ -81,6 +86,8 @@ class FlameClientCache:
     storage: Optional[str] = None
     """Directory of the server that this host shares: `put_object` writes files there."""
     client_cache_bytes: int = DEFAULT_CLIENT_CACHE_BYTES
+    allow_pickle: bool = True
+    """Whether objects may be unpickled, which runs code of their writers."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ class FlameContext:
     'grpc://127.0.0.1:9090'
     >>> FlameContext(config_file="/nonexistent", environ={"FLAME_CACHE_STORAGE": "none"}).cache
     FlameClientCache(endpoint='grpc://127.0.0.1:9090', tls=None, storage=None, \
-client_cache_bytes=268435456)
+client_cache_bytes=268435456, allow_pickle=True)
     """
 
     def __init__(
@@ -153,6 +160,9 @@ client_cache_bytes=268435456)
             client_cache_bytes=parse_size(
                 env.get("FLAME_CLIENT_CACHE")
                 or cache.get("client_cache", DEFAULT_CLIENT_CACHE_BYTES)
+            ),
+            allow_pickle=_flag(
+                "allow_pickle", env.get("FLAME_ALLOW_PICKLE") or cache.get("allow_pickle", True)
             ),
         )
         self.package: Optional[FlamePackage] = _package(section)
@@ -332,6 +342,14 @@ def _text(section: dict, key: str) -> Optional[str]:
     if value is not None and not isinstance(value, str):
         raise InvalidConfig(f"`{key}` must be text, not {value!r}")
     return value or None
+
+
+def _flag(name: str, value: Any) -> bool:
+    """Read yes or no, however it is spelled; a typing error must not turn a protection off."""
+    text = str(value).strip().lower()
+    if text not in _FLAGS:
+        raise InvalidConfig(f"{name} is {value!r}, expected 1 or 0 (true, false, yes, no, on, off)")
+    return _FLAGS[text]
 
 
 def _tls(section: dict, default_ca_file: Optional[str]) -> Optional[FlameClientTls]:

@@ -7,8 +7,8 @@ tickets and paths. `dialect_of` picks one per connection. Both are thread-safe.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Callable, Optional, Union
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import bson
 import pyarrow as pa
@@ -18,16 +18,17 @@ from pyarrow import flight
 from flamepy.core import failures
 from flamepy.core.buffers import Pieces, size_of
 from flamepy.core.conditions import UNCONDITIONAL, WriteOptions
-from flamepy.core.errors import DecodeError, NotFound, NotSupported, WrongKind
+from flamepy.core.errors import DecodeError, FlameError, NotFound, NotSupported, WrongKind
 from flamepy.core.native import NativeData
 from flamepy.core.object_cache import Entry, Payload
 from flamepy.core.payload import aligned
+from flamepy.core.progress import Transfers
 from flamepy.core.refs import ObjectRef
-from flamepy.core.replies import Reply, read_rows
+from flamepy.core.replies import Batches, Reply, read_rows
 from flamepy.core.transport import Connection, Deadline, next_op_id
 from flamepy.core.uploads import RowStream, put_stream, stream_of
 
-__all__ = ["Documents", "Stock", "dialect_of"]
+__all__ = ["Documents", "PutRequest", "Stock", "dialect_of"]
 
 Sendable = Union[Pieces, NativeData, RowStream]
 
@@ -35,18 +36,33 @@ _INLINE_MAX_BYTES = 256 << 10
 """Up to here one action is cheaper than a stream, though it copies."""
 
 
-def dialect_of(connection: Connection, deadline: Deadline) -> Union[Documents, Stock]:
+def dialect_of(
+    connection: Connection, deadline: Deadline, transfers: Optional[Transfers] = None
+) -> Union[Documents, Stock]:
     """The best dialect that the server behind `connection` understands."""
     if connection.retrying(lambda _: connection.speaks_documents(deadline)):
-        return Documents(connection)
-    return Stock(connection)
+        return Documents(connection, transfers)
+    return Stock(connection, transfers)
+
+
+class PutRequest(NamedTuple):
+    """One small object of a batch, as `Documents.put_many` sends it."""
+
+    document: dict[str, Any]
+    nbytes: int
 
 
 class Documents:
     """Our own dialect: BSON documents in tickets, descriptors and actions."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, transfers: Optional[Transfers] = None) -> None:
         self._connection = connection
+        self._transfers = transfers or Transfers()
+
+    @property
+    def endpoint(self) -> str:
+        """Of the server."""
+        return self._connection.endpoint
 
     def fetch(self, key: str, known: Optional[Entry], deadline: Deadline) -> Entry:
         """The newest version of `key`.
@@ -61,13 +77,34 @@ class Documents:
         ------
         NotFound
         """
-        operation = f"get {key}"
-        version = known.version if known else 0
-        item = {"key": key, "known": Int64(version)}
-        request = {"items": [item], "inline_max": Int64(_INLINE_MAX_BYTES)}
-        (reply,) = self._read("flame.get", request, deadline, operation)
+        (found,) = self.fetch_many([(key, known)], deadline)
+        if isinstance(found, FlameError):
+            raise found
+        return found
+
+    def fetch_many(
+        self, wanted: Sequence[tuple[str, Optional[Entry]]], deadline: Deadline
+    ) -> list[Union[Entry, FlameError]]:
+        """As `fetch`, for many keys in one round trip; an error in the place of each failure."""
+        items = [
+            {"key": key, "known": Int64(known.version if known else 0)} for key, known in wanted
+        ]
+        request = {"items": items, "inline_max": Int64(_INLINE_MAX_BYTES)}
+        operation = f"get {wanted[0][0]}" if len(wanted) == 1 else f"get {len(wanted)} objects"
+        replies = self._read("flame.get", request, deadline, operation)
+        results: list[Union[Entry, FlameError]] = []
+        for (key, known), reply in zip(wanted, replies):
+            try:
+                results.append(self._entry(key, known, reply, deadline))
+            except FlameError as error:
+                results.append(error)
+        return results
+
+    def _entry(
+        self, key: str, known: Optional[Entry], reply: dict[str, Any], deadline: Deadline
+    ) -> Entry:
         if "error" in reply:
-            raise failures.from_document(reply["error"], operation)
+            raise failures.from_document(reply["error"], f"get {key}")
         if not reply["found"]:
             raise NotFound(_ABSENT.format(key, self._connection.endpoint))
         kind = reply["reply"]
@@ -88,7 +125,38 @@ class Documents:
     def read_rows(self, key: str, deadline: Deadline) -> Iterator[pa.Buffer]:
         """The bytes of an opaque object, as they arrive."""
         ticket = bson.encode({"key": key, "known": Int64(0)})
-        return read_rows(self._connection, key, ticket, deadline)
+        return read_rows(self._connection, key, ticket, deadline, self._shown(key, deadline))
+
+    def put_request(
+        self, key: str, payload: Sendable, options: WriteOptions
+    ) -> Optional[PutRequest]:
+        """The item of a batch that brings `payload`; None if it is too large for one."""
+        inline = _inline(payload)
+        if inline is None:
+            return None
+        document = {"op": "put", "key": key, "op_id": next_op_id(), **options.to_document()}
+        return PutRequest({**document, **inline}, len(inline["data"]) + len(key) + 128)
+
+    def put_many(
+        self, requests: Sequence[PutRequest], deadline: Deadline, *, repeatable: bool
+    ) -> list[Union[ObjectRef, FlameError]]:
+        """Send one batch; an error in the place of each item that failed."""
+        items = [request.document for request in requests]
+        operation = f"put {len(items)} objects"
+
+        def call(again: bool) -> list[Union[ObjectRef, FlameError]]:
+            for item in items:
+                item["retry"] = again
+            replies = self._connection.action("flame.put", {"items": items}, deadline, operation)
+            return [
+                failures.from_document(reply["error"], f"put {item['key']}")
+                if "error" in reply
+                else ObjectRef.from_document(reply)
+                for item, reply in zip(items, replies)
+            ]
+
+        with failures.writing():
+            return self._connection.retrying(call, may_repeat=repeatable)
 
     def put(
         self,
@@ -172,14 +240,24 @@ class Documents:
     def _stream(self, key: str, known: Optional[Entry], deadline: Deadline) -> Entry:
         version = known.version if known else 0
         ticket = bson.encode({"key": key, "known": Int64(version)})
+        shown = self._shown(key, deadline)
         reply = self._connection.retrying(
-            lambda _: Reply.read(self._connection, ticket, deadline, f"get {key}")
+            lambda _: Reply.read(self._connection, ticket, deadline, f"get {key}", shown)
         )
         if reply.kind == "not-modified" and known is not None:
             return known
         if reply.kind == "full":
             return reply.entry()
         return self._extend(key, known, reply.base_version, reply.version, reply.patches, deadline)
+
+    def _shown(self, key: str, deadline: Deadline) -> Callable[[Batches], Batches]:
+        """Batches of `key` that show their progress."""
+
+        def total() -> Optional[int]:
+            found = self.stat(key, deadline)
+            return found and int(found["bytes"])
+
+        return lambda batches: self._transfers.receiving(f"get {key}", total, batches)
 
     def _extend(
         self,
@@ -224,7 +302,8 @@ class Documents:
                 return ObjectRef.from_document(reply)
             request["batches"] = Int64(stream.count)  # Fewer mean that this process failed.
             descriptor = flight.FlightDescriptor.for_command(bson.encode(request))
-            return put_stream(self._connection, descriptor, stream, deadline, operation)
+            with self._transfers.sending(operation, stream) as shown:
+                return put_stream(self._connection, descriptor, shown, deadline, operation)
 
         with failures.writing():
             return self._connection.retrying(call, may_repeat=repeatable)
@@ -233,14 +312,21 @@ class Documents:
 class Stock:
     """The dialect of Flame 0.6: no conditions, no retries of writes, no metadata."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, transfers: Optional[Transfers] = None) -> None:
         self._connection = connection
+        self._transfers = transfers or Transfers()
+
+    @property
+    def endpoint(self) -> str:
+        """Of the server."""
+        return self._connection.endpoint
 
     def fetch(self, key: str, known: Optional[Entry], deadline: Deadline) -> Entry:
         """As `Documents.fetch`."""
         ticket = f"{key}:{known.version if known else 0}".encode()
+        shown = self._shown(key)
         reply = self._connection.retrying(
-            lambda _: Reply.read(self._connection, ticket, deadline, f"get {key}")
+            lambda _: Reply.read(self._connection, ticket, deadline, f"get {key}", shown)
         )
         if reply.kind == "full":
             return reply.entry()
@@ -252,9 +338,25 @@ class Stock:
             return known.extended(reply.version, reply.patches)
         return self.fetch(key, None, deadline)
 
+    def fetch_many(
+        self, wanted: Sequence[tuple[str, Optional[Entry]]], deadline: Deadline
+    ) -> list[Union[Entry, FlameError]]:
+        """As `Documents.fetch_many`, one by one."""
+        results: list[Union[Entry, FlameError]] = []
+        for key, known in wanted:
+            try:
+                results.append(self.fetch(key, known, deadline))
+            except FlameError as error:
+                results.append(error)
+        return results
+
     def read_rows(self, key: str, deadline: Deadline) -> Iterator[pa.Buffer]:
         """As `Documents.read_rows`."""
-        return read_rows(self._connection, key, f"{key}:0".encode(), deadline)
+        shown = self._shown(key)
+        return read_rows(self._connection, key, f"{key}:0".encode(), deadline, shown)
+
+    def put_request(self, *_: Any) -> None:
+        """This server takes no batches."""
 
     def put(
         self,
@@ -323,12 +425,15 @@ class Stock:
         operation: str,
     ) -> ObjectRef:
         connection = self._connection
-        stream = stream_of(payload)
-        with failures.writing():
+        with failures.writing(), self._transfers.sending(operation, stream_of(payload)) as stream:
             return connection.retrying(
                 lambda _: put_stream(connection, descriptor, stream, deadline, operation),
                 may_repeat=False,
             )
+
+    def _shown(self, key: str) -> Callable[[Batches], Batches]:
+        """Batches of `key` that show their progress; this server does not tell sizes."""
+        return lambda batches: self._transfers.receiving(f"get {key}", lambda: None, batches)
 
     def _refuse(self, options: WriteOptions) -> None:
         if options.if_version is not None:

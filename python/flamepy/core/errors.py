@@ -7,11 +7,14 @@ work. A message says what was tried on which key, why it failed, and what to do 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Optional
+from typing import Any, Optional
 
 __all__ = [
+    "BatchError",
     "Cancelled",
+    "ClientClosed",
     "Corrupt",
     "DecodeError",
     "FlameError",
@@ -22,6 +25,7 @@ __all__ = [
     "InvalidKey",
     "NotFound",
     "NotSupported",
+    "PickleRefused",
     "ResourceExhausted",
     "Timeout",
     "TooLarge",
@@ -196,3 +200,38 @@ class Cancelled(_CodedError):
     """The call was cancelled before it ended."""
 
     _code = FlameErrorCode.CANCELLED
+
+
+class ClientClosed(_CodedError, RuntimeError):
+    """The client was closed; its calls are over."""
+
+    _code = FlameErrorCode.INVALID_STATE
+
+
+class PickleRefused(_CodedError, ValueError):
+    """Reading this object needs unpickling, which can run code, and that is not allowed."""
+
+    _code = FlameErrorCode.INVALID_STATE
+
+
+class BatchError(FlameError):
+    """Some items of `put_many` or `get_many` failed, and ``on_error="raise"`` was asked for.
+
+    Attributes
+    ----------
+    results : list of ItemResult
+        Of all items, also of those that succeeded.
+    exceptions : tuple of Exception
+        The errors among them, in the order of the items.
+    """
+
+    def __init__(
+        self, message: str, results: Sequence[Any] = (), *, outcome: Optional[str] = None
+    ) -> None:
+        self.results = list(results)
+        self.exceptions = tuple(r.error for r in self.results if r.error is not None)
+        first = self.exceptions[0] if self.exceptions else None
+        code = first.code if isinstance(first, FlameError) else FlameErrorCode.INTERNAL
+        super().__init__(code, message)
+        self.outcome = outcome
+        self.args = (message, self.results)  # What unpickling passes to this constructor.

@@ -9,13 +9,12 @@ from typing import Any, Callable, Optional, Union
 
 import pyarrow as pa
 
-from flamepy.core.dialects import dialect_of
 from flamepy.core.errors import NotFound
 from flamepy.core.keys import ObjectKey
 from flamepy.core.refs import ObjectRef
-from flamepy.core.transport import Deadline, connect
+from flamepy.core.session import Session
 
-__all__ = ["Event", "Feed", "ObjectInfo", "list_objects", "stat_object", "watch_objects"]
+__all__ = ["Event", "Feed", "ObjectInfo", "list_pages", "stat"]
 
 _PAGE = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -126,10 +125,13 @@ class Feed:
         Position after the last event read; pass it to `watch_objects` to go on from there.
     """
 
-    def __init__(self, key_prefix: str, cursor: Optional[bytes], timeout: Optional[float]) -> None:
+    def __init__(
+        self, session: Session, key_prefix: str, cursor: Optional[bytes], timeout: Optional[float]
+    ) -> None:
         self._prefix, self._wanted = _scope(key_prefix)
         self._timeout = timeout
-        self._connection = connect()
+        self._session = session
+        self._endpoint = session.connect().endpoint
         self.cursor = cursor
         if cursor is None:
             self.read(wait=0)
@@ -149,12 +151,21 @@ class Feed:
         list of Event
             Empty when nothing happened.
         """
-        timeout = self._timeout
-        deadline = Deadline(None if timeout is None else timeout + wait)
-        documents, self.cursor = dialect_of(self._connection, deadline).feed(
-            self._prefix, self.cursor, limit, int(wait * 1000), deadline
+        events, self.cursor = self.read_from(self.cursor, wait=wait, limit=limit)
+        return events
+
+    def read_from(
+        self, cursor: Optional[bytes], *, wait: float = 1.0, limit: int = _PAGE
+    ) -> tuple[list[Event], bytes]:
+        """The events after `cursor`, and the cursor after them; this feed stays where it is.
+
+        Thread-safe, unlike `read`.
+        """
+        deadline = self._session.deadline(self._timeout).later(wait)
+        documents, after = self._session.dialect(deadline, self._endpoint).feed(
+            self._prefix, cursor, limit, int(wait * 1000), deadline
         )
-        return [
+        events = [
             Event(
                 document["event"],
                 document.get("key", ""),
@@ -164,86 +175,45 @@ class Feed:
             for document in documents
             if document["event"] == "gap" or self._wanted(document["key"])
         ]
+        return events, after
 
     def __iter__(self) -> Iterator[Event]:
         while True:
             yield from self.read()
 
 
-def stat_object(ref: Union[ObjectRef, str], *, timeout: Optional[float] = None) -> ObjectInfo:
-    """Look at an object without reading it.
-
-    Parameters
-    ----------
-    ref : ObjectRef or str
-        A key is looked up on the context's server.
-    timeout : float, optional
-        Seconds.
-
-    Raises
-    ------
-    NotFound
-        A ``KeyError``.
-    """
+def stat(session: Session, ref: Union[ObjectRef, str], timeout: Optional[float]) -> ObjectInfo:
     endpoint, key = (ref.endpoint, ref.key) if isinstance(ref, ObjectRef) else (None, ref)
     key = str(ObjectKey.from_key(key))
-    deadline = Deadline(timeout)
-    connection = connect(endpoint)
-    document = dialect_of(connection, deadline).stat(key, deadline)
+    deadline = session.deadline(timeout)
+    dialect = session.dialect(deadline, endpoint)
+    document = dialect.stat(key, deadline)
     if document is None:
-        raise NotFound(f"{key} is not on {connection.endpoint}: never put, deleted, or evicted")
-    return ObjectInfo._from_document(connection.endpoint, document)
+        raise NotFound(f"{key} is not on {dialect.endpoint}: never put, deleted, or evicted")
+    return ObjectInfo._from_document(dialect.endpoint, document)
 
 
-def list_objects(key_prefix: str = "", *, timeout: Optional[float] = None) -> Iterator[ObjectInfo]:
-    """Iterate over the objects under a prefix, in key order.
-
-    Pages are fetched as they are needed; what is put or deleted meanwhile may be missed.
-
-    Parameters
-    ----------
-    key_prefix : str
-        ``app/session``, ``app/*``, or empty for all objects.
-    timeout : float, optional
-        Seconds for each page.
-    """
+def list_pages(
+    session: Session, key_prefix: str, timeout: Optional[float]
+) -> Iterator[list[ObjectInfo]]:
+    """Pages of a listing, each fetched when it is asked for."""
     prefix, wanted = _scope(key_prefix)
-    connection = connect()
+    endpoint = session.connect().endpoint
 
-    def pages() -> Iterator[ObjectInfo]:
+    def pages() -> Iterator[list[ObjectInfo]]:
         after, end = "", False
         while not end:
-            deadline = Deadline(timeout)
-            dialect = dialect_of(connection, deadline)
+            deadline = session.deadline(timeout)
+            dialect = session.dialect(deadline, endpoint)
             documents, end = dialect.list_page(prefix, after, _PAGE, deadline)
-            for document in documents:
-                after = document["key"]
-                if wanted(after):
-                    yield ObjectInfo._from_document(connection.endpoint, document)
+            after = documents[-1]["key"] if documents else after
+            yield [
+                ObjectInfo._from_document(endpoint, document)
+                for document in documents
+                if wanted(document["key"])
+            ]
 
     return pages()
-
-
-def watch_objects(
-    key_prefix: str = "", *, cursor: Optional[bytes] = None, timeout: Optional[float] = None
-) -> Feed:
-    """Follow what happens to the objects under a prefix.
-
-    Parameters
-    ----------
-    key_prefix : str
-        ``app/session``, ``app/*``, a full key, or empty for all objects.
-    cursor : bytes, optional
-        `Feed.cursor` of an earlier feed; without one, events from now on.
-    timeout : float, optional
-        Seconds that each call may take beyond the time it waits for events.
-
-    Returns
-    -------
-    Feed
-        Iterate over it, or call `Feed.read`.
-    """
-    return Feed(key_prefix, cursor, timeout)
 
 
 def _moment(ms: int) -> datetime:

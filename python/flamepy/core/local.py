@@ -94,7 +94,7 @@ def _has_dictionary(type_: pa.DataType) -> bool:
 
 def _one_row(payload: Pieces) -> RowStream:
     data = pa.py_buffer(b"".join(payload))
-    return opaque_stream(1, lambda: [data])
+    return opaque_stream(1, data.size, lambda: [data])
 
 
 def _write(path: Path, payload: Union[Pieces, NativeData]) -> None:

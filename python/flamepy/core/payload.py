@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from flamepy.core import pickling
 from flamepy.core.buffers import PHASE, Piece, Pieces, assemble, view_of, write_stream
-from flamepy.core.errors import DecodeError
+from flamepy.core.errors import DecodeError, PickleRefused
 from flamepy.core.object_cache import MEMO_MAX_BYTES
 
 __all__ = ["aligned", "decode", "encode", "is_shareable", "share"]
@@ -57,7 +57,7 @@ def encode(obj: Any) -> Pieces:
     return [_PICKLE, *pickling.dump(obj)]
 
 
-def decode(payload: Piece, *, copy: bool = False) -> Any:
+def decode(payload: Piece, *, copy: bool = False, allow_pickle: bool = True) -> Any:
     """Decode an opaque object or delta.
 
     Parameters
@@ -66,9 +66,14 @@ def decode(payload: Piece, *, copy: bool = False) -> Any:
         The result may be a read-only view of it.
     copy : bool
         Give the result memory of its own, which it may modify.
+    allow_pickle : bool
+        Unpickling runs whatever code the pickle names. False: only text and bytes are
+        taken out of one, without an unpickler.
 
     Raises
     ------
+    PickleRefused
+        The object is a pickle of more than text or bytes.
     DecodeError
         The bytes are not what their prefix says.
     """
@@ -79,7 +84,7 @@ def decode(payload: Piece, *, copy: bool = False) -> Any:
         if prefix == _TENSOR:
             return _decode_tensor(body, copy)
         if prefix == _PICKLE:
-            return _freeze(pickling.load(body, copy=copy), copy)
+            return _unpickle(body, copy, allow_pickle)
         if prefix == _TABLE:
             return pa.ipc.open_stream(body).read_all()
         if prefix == _ARRAY:
@@ -87,7 +92,7 @@ def decode(payload: Piece, *, copy: bool = False) -> Any:
         if prefix == _BATCH:
             return pa.ipc.open_stream(body).read_next_batch()
         if _is_pickle(view):
-            return _freeze(pickling.load(view, copy=copy), copy)
+            return _unpickle(view, copy, allow_pickle)
     except (pa.ArrowInvalid, OSError, StopIteration) as error:
         raise DecodeError(f"not the Arrow data that its prefix says: {error}") from error
     except (pickle.UnpicklingError, EOFError, struct.error) as error:
@@ -95,6 +100,20 @@ def decode(payload: Piece, *, copy: bool = False) -> Any:
             f"not a pickle ({error}); if the object was uploaded, use download_object"
         ) from error
     return bytes(view)
+
+
+def _unpickle(data: memoryview, copy: bool, allowed: bool) -> Any:
+    if allowed:
+        return _freeze(pickling.load(data, copy=copy), copy)
+    value = pickling.plain_value(data)
+    if value is None:
+        raise PickleRefused(
+            "the object is a pickle, and reading one can run any code of its writer; if you "
+            "trust all who write here, pass allow_pickle=True or set FLAME_ALLOW_PICKLE=1; if "
+            "not, have it put as a table, a numeric array, text or bytes, or look at its bytes "
+            "with download_object"
+        )
+    return value
 
 
 def aligned(payload: Piece) -> Piece:

@@ -23,7 +23,7 @@ import pickletools
 import struct
 import sys
 from collections.abc import Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import cloudpickle
 import pyarrow as pa
@@ -31,7 +31,7 @@ import pyarrow as pa
 from flamepy.core.buffers import ALIGNMENT, Pieces, size_of, write_stream
 from flamepy.core.errors import DecodeError
 
-__all__ = ["dump", "has_table", "load"]
+__all__ = ["dump", "has_table", "load", "plain_value"]
 
 OUT_OF_BAND_MIN_BYTES = 4 << 10
 MAGIC = b"\x00FLMOOB\x01"  # The last byte of a pickle without a table is STOP.
@@ -114,6 +114,44 @@ def load(data: memoryview, *, copy: bool = False) -> Any:
 def has_table(data: memoryview) -> bool:
     """Whether these bytes end in our table of buffers."""
     return len(data) > _FOOTER.size and data[-len(MAGIC) :] == MAGIC
+
+
+def plain_value(data: memoryview) -> Union[str, bytes, bytearray, None]:
+    """What a pickle of nothing but text or bytes holds; None for every other pickle.
+
+    No unpickler is involved, so no pickle can make this run code.
+    """
+    position = 2
+    if len(data) < 4 or data[0] != 0x80:
+        return None
+    if data[position] == 0x95:  # FRAME, and its length.
+        position += _FRAME_HEADER_BYTES
+    make, size_bytes = _PLAIN.get(data[position] if position < len(data) else -1, (None, 0))
+    start = position + 1 + size_bytes
+    end = start + int.from_bytes(data[position + 1 : start], "little")
+    rest = bytes(data[end : end + 3])
+    if make is None or end > len(data) or rest not in (b".", b"\x94.") or end + 2 < len(data):
+        return None
+    try:
+        return make(data[start:end])
+    except UnicodeDecodeError:
+        return None
+
+
+def _text(data: memoryview) -> str:
+    return str(data, "utf-8", "surrogatepass")
+
+
+_PLAIN: dict[int, tuple[Callable[[memoryview], Any], int]] = {
+    ord("C"): (bytes, 1),
+    ord("B"): (bytes, 4),
+    _BINBYTES8: (bytes, 8),
+    0x8C: (_text, 1),
+    ord("X"): (_text, 4),
+    0x8D: (_text, 8),
+    _BYTEARRAY8: (bytearray, 8),
+}
+"""Opcodes of a text or of bytes: what makes it, and how many bytes its size takes."""
 
 
 class _Call(NamedTuple):

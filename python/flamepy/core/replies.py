@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
 
 import pyarrow as pa
 
@@ -17,7 +17,10 @@ from flamepy.core.object_cache import Entry, Payload
 from flamepy.core.payload import aligned
 from flamepy.core.transport import Connection, Deadline
 
-__all__ = ["Reply", "read_rows"]
+__all__ = ["Batches", "Reply", "read_rows"]
+
+Batches = Iterable[tuple[pa.RecordBatch, Any]]
+"""Record batches with their metadata, as they arrive."""
 
 _REPLY_KEY = b"flame.cache.reply"
 _BASE_VERSION_KEY = b"flame.cache.base_version"
@@ -47,10 +50,16 @@ class Reply:
 
     @classmethod
     def read(
-        cls, connection: Connection, ticket: bytes, deadline: Deadline, operation: str
+        cls,
+        connection: Connection,
+        ticket: bytes,
+        deadline: Deadline,
+        operation: str,
+        shown: Callable[[Batches], Batches],
     ) -> Reply:
-        """Read a reply of either dialect to its end."""
+        """Read a reply of either dialect to its end; `shown` sees the batches arrive."""
         schema, batches = connection.read(ticket, deadline, operation)
+        batches = shown(batches)
         metadata = schema.metadata or {}
         if metadata.get(native.FORMAT_KEY) == native.FORMAT_ARROW:
             return cls._read_native(schema, batches)
@@ -87,12 +96,16 @@ class Reply:
 
 
 def read_rows(
-    connection: Connection, key: str, ticket: bytes, deadline: Deadline
+    connection: Connection,
+    key: str,
+    ticket: bytes,
+    deadline: Deadline,
+    shown: Callable[[Batches], Batches],
 ) -> Iterator[pa.Buffer]:
     schema, batches = connection.read(ticket, deadline, f"get {key}")
     if (schema.metadata or {}).get(native.FORMAT_KEY) == native.FORMAT_ARROW:
         raise WrongKind(f"{key} is a table, not a file; read it with get_object")
-    for _, kind, data in _rows(batches):
+    for _, kind, data in _rows(shown(batches)):
         if kind != "base":
             raise WrongKind(f"{key} has patches, so it is no file; read it with get_object")
         yield data

@@ -17,6 +17,7 @@ from pyarrow import flight
 from flamepy.core import failures
 from flamepy.core.context import current_context, normalize_endpoint
 from flamepy.core.errors import FlameError, InvalidArgument, InvalidConfig, Timeout, Unavailable
+from flamepy.core.waiting import stop_if_given_up, wait_for
 
 __all__ = ["Connection", "Deadline", "connect", "next_op_id"]
 
@@ -42,6 +43,12 @@ class Deadline:
         self._timeout = timeout
         self._end = None if timeout is None else time.monotonic() + timeout
 
+    def later(self, seconds: float) -> Deadline:
+        """A deadline so many seconds after this one."""
+        if self._timeout is None:
+            return self
+        return Deadline(self._timeout + seconds)
+
     def options(self, operation: str) -> flight.FlightCallOptions:
         """Call options with the seconds that are left."""
         if self._end is None:
@@ -64,6 +71,7 @@ class Connection:
         self._client: Optional[flight.FlightClient] = None
         self._speaks_documents: Optional[bool] = None
         self._lock = threading.Lock()
+        _connections.add(self)
 
     def speaks_documents(self, deadline: Deadline) -> bool:
         """Whether the server knows our dialect; asked once per connection."""
@@ -89,19 +97,27 @@ class Connection:
         self, name: str, body: bytes, deadline: Deadline, operation: str
     ) -> list[memoryview]:
         """Send one action and collect the bodies of its results."""
-        with failures.translated(operation):
-            client = self._open()
-            results = client.do_action(flight.Action(name, body), deadline.options(operation))
-            return [memoryview(result.body) for result in results]
+
+        def exchange() -> list[memoryview]:
+            with failures.translated(operation):
+                client = self._open()
+                results = client.do_action(flight.Action(name, body), deadline.options(operation))
+                return [memoryview(result.body) for result in results]
+
+        return wait_for(exchange)
 
     def read(
         self, ticket: bytes, deadline: Deadline, operation: str
     ) -> tuple[pa.Schema, Iterable[tuple[pa.RecordBatch, Optional[pa.Buffer]]]]:
         """Open a stream: its schema, and its batches with their metadata as they arrive."""
-        with failures.translated(operation):
-            client = self._open()
-            reader = client.do_get(flight.Ticket(ticket), deadline.options(operation))
-            schema = reader.schema
+
+        def open_stream() -> tuple[flight.FlightClient, flight.FlightStreamReader, pa.Schema]:
+            with failures.translated(operation):
+                client = self._open()
+                reader = client.do_get(flight.Ticket(ticket), deadline.options(operation))
+                return client, reader, reader.schema
+
+        client, reader, schema = wait_for(open_stream)
         return schema, _batches(client, reader, operation)
 
     def write(
@@ -116,32 +132,40 @@ class Connection:
 
         An error while `batches` is iterated is the caller's and is raised as it is.
         """
-        with failures.translated(operation):
-            client = self._open()
-            writer, reader = client.do_put(descriptor, schema, deadline.options(operation))
-        broken: Optional[Exception] = None
-        for batch in batches:
-            try:
-                writer.write_batch(batch)
-            except (pa.ArrowException, OSError) as error:
-                broken = error
-                break
-        with failures.translated(operation):
-            answer = None
-            if broken is None:
-                writer.done_writing()
-                answer = reader.read()
-            writer.close()  # Raises what the server said, also when a write failed.
-            if answer is None:
-                raise broken or pa.ArrowException("the server closed the call without an answer")
-        return answer.to_pybytes()
+
+        def send() -> bytes:
+            with failures.translated(operation):
+                client = self._open()
+                writer, reader = client.do_put(descriptor, schema, deadline.options(operation))
+            broken: Optional[Exception] = None
+            for batch in batches:
+                stop_if_given_up()
+                try:
+                    writer.write_batch(batch)
+                except (pa.ArrowException, OSError) as error:
+                    broken = error
+                    break
+            with failures.translated(operation):
+                answer = None
+                if broken is None:
+                    writer.done_writing()
+                    answer = reader.read()
+                writer.close()  # Raises what the server said, also when a write failed.
+                if answer is None:
+                    raise broken or pa.ArrowException("the server closed the call unanswered")
+            return answer.to_pybytes()
+
+        return wait_for(send)
 
     def location(self, key: str, deadline: Deadline, operation: str) -> str:
         """The endpoint that the server advertises for `key`."""
-        with failures.translated(operation):
-            descriptor = flight.FlightDescriptor.for_path(key)
-            info = self._open().get_flight_info(descriptor, deadline.options(operation))
-        for endpoint in info.endpoints:
+
+        def ask() -> flight.FlightInfo:
+            with failures.translated(operation):
+                descriptor = flight.FlightDescriptor.for_path(key)
+                return self._open().get_flight_info(descriptor, deadline.options(operation))
+
+        for endpoint in wait_for(ask).endpoints:
             for location in endpoint.locations:
                 return location.uri.decode()
         return self.endpoint
@@ -166,6 +190,10 @@ class Connection:
                 if client is None:
                     client = self._client = _make_client(self.endpoint, self._ca_file)
         return client
+
+    def close(self) -> None:
+        """Use this connection no more; calls that are under way end as they would have."""
+        self._drop()
 
     def _drop(self) -> None:
         with self._lock:
@@ -200,6 +228,7 @@ def next_op_id() -> bytes:
 _pool: dict[tuple[str, Optional[str]], Connection] = {}
 _plain: dict[str, Connection] = {}
 _pool_lock = threading.Lock()
+_connections: weakref.WeakSet = weakref.WeakSet()  # All, also those of explicit clients.
 _clients: weakref.WeakSet = weakref.WeakSet()  # All that are alive, pooled or within a call.
 _origin = b""
 _counter = itertools.count(1)
@@ -212,7 +241,7 @@ def _before_fork() -> None:
     _forked_in_use = len(_clients) > 0
     if not _forked_in_use:
         return
-    for connection in list(_pool.values()):
+    for connection in list(_connections):
         connection._drop()
     end = time.monotonic() + _GRPC_STOP_SECONDS
     while _forked_in_use and not _clients and time.monotonic() < end:
@@ -276,14 +305,23 @@ def _make_client(endpoint: str, ca_file: Optional[str]) -> flight.FlightClient:
 def _batches(
     client: flight.FlightClient, reader: flight.FlightStreamReader, operation: str
 ) -> Iterable[tuple[pa.RecordBatch, Optional[pa.Buffer]]]:
-    while True:
-        try:
-            with failures.translated(operation):
-                chunk = reader.read_chunk()
-        except StopIteration:
-            return
-        if chunk.data is not None:
-            yield chunk.data, chunk.app_metadata
+    def read_chunk() -> flight.FlightStreamChunk:
+        with failures.translated(operation):
+            return reader.read_chunk()
+
+    at_end = False
+    try:
+        while True:
+            try:
+                chunk = wait_for(read_chunk, reader.cancel)
+            except StopIteration:
+                at_end = True
+                return
+            if chunk.data is not None:
+                yield chunk.data, chunk.app_metadata
+    finally:
+        if not at_end:
+            reader.cancel()  # The server need not send what nobody reads.
 
 
 def _call_options(timeout: Optional[float] = None) -> flight.FlightCallOptions:

@@ -10,7 +10,7 @@ from typing import Callable, Union
 import pyarrow as pa
 from pyarrow import flight
 
-from flamepy.core.buffers import Pieces, chunks
+from flamepy.core.buffers import Pieces, chunks, size_of
 from flamepy.core.native import NativeData
 from flamepy.core.refs import ObjectRef
 from flamepy.core.transport import Connection, Deadline
@@ -32,16 +32,19 @@ class RowStream:
         Batches that follow. A server that knows it refuses a stream that was cut short.
     open : callable
         Starts the batches from the beginning; called again for a retry.
+    nbytes : int
+        Bytes of data in all of them.
     """
 
     schema: pa.Schema
     count: int
     open: Callable[[], Iterable[pa.RecordBatch]]
+    nbytes: int = 0
 
 
-def opaque_stream(count: int, buffers: Callable[[], Iterable[pa.Buffer]]) -> RowStream:
+def opaque_stream(count: int, nbytes: int, buffers: Callable[[], Iterable[pa.Buffer]]) -> RowStream:
     """A stream of buffers of at most 1 GiB; the object is their concatenation."""
-    return RowStream(_OPAQUE_SCHEMA, count, lambda: map(_opaque_batch, buffers()))
+    return RowStream(_OPAQUE_SCHEMA, count, lambda: map(_opaque_batch, buffers()), nbytes)
 
 
 def stream_of(payload: Union[Pieces, NativeData, RowStream]) -> RowStream:
@@ -50,9 +53,9 @@ def stream_of(payload: Union[Pieces, NativeData, RowStream]) -> RowStream:
         return payload
     if isinstance(payload, NativeData):
         batches = payload.batches
-        return RowStream(payload.schema, len(batches), lambda: batches)
+        return RowStream(payload.schema, len(batches), lambda: batches, payload.nbytes)
     buffers = list(chunks(payload)) or [pa.py_buffer(b"")]
-    return opaque_stream(len(buffers), lambda: buffers)
+    return opaque_stream(len(buffers), sum(map(size_of, buffers)), lambda: buffers)
 
 
 def put_stream(

@@ -1,0 +1,179 @@
+"""Progress bars of long transfers, for a person who looks at a terminal.
+
+Shown on standard error when it is a terminal, `rich` is installed (``pip install
+flamepy[progress]``), and neither ``FLAME_PROGRESS=0`` nor ``progress=False`` says no. All
+transfers of a process share one display, which is gone without a trace when the last ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Callable, Optional
+
+import pyarrow as pa
+
+from flamepy.core.uploads import RowStream
+
+__all__ = ["Transfers"]
+
+_MIN_BYTES = 8 << 20
+"""Below this, a transfer is over before a bar could be read."""
+
+Advance = Callable[[int], None]
+
+
+class Transfers:
+    """Shows the transfers of a call, or does not.
+
+    Parameters
+    ----------
+    wanted : bool, optional
+        False: never. Otherwise when a person can see it.
+    """
+
+    def __init__(self, wanted: Optional[bool] = None) -> None:
+        self._wanted = wanted
+
+    def visible(self) -> bool:
+        """Whether a bar would be seen now."""
+        return (
+            self._wanted is not False
+            and os.environ.get("FLAME_PROGRESS", "").strip().lower() not in _OFF
+            and sys.stderr is not None
+            and sys.stderr.isatty()
+            and _rich_progress() is not None
+        )
+
+    @contextmanager
+    def sending(self, label: str, stream: RowStream) -> Iterator[RowStream]:
+        """A stream that shows how much of it was taken."""
+        if stream.nbytes < _MIN_BYTES or not self.visible():
+            yield stream
+            return
+        with _display.task(label, stream.nbytes) as (start, advance):
+
+            def batches() -> Iterable[pa.RecordBatch]:
+                start()  # A retry sends everything again.
+                return _counted(stream.open(), _batch_bytes, advance)
+
+            yield replace(stream, open=batches)
+
+    def receiving(
+        self,
+        label: str,
+        total: Callable[[], Optional[int]],
+        batches: Iterable[tuple[pa.RecordBatch, Any]],
+    ) -> Iterable[tuple[pa.RecordBatch, Any]]:
+        """Batches as they arrive; `total` tells how many bytes all of them have."""
+        return self._receiving(label, total, batches) if self.visible() else batches
+
+    def _receiving(
+        self,
+        label: str,
+        total: Callable[[], Optional[int]],
+        batches: Iterable[tuple[pa.RecordBatch, Any]],
+    ) -> Iterator[tuple[pa.RecordBatch, Any]]:
+        size = total()
+        if size is not None and size < _MIN_BYTES:
+            yield from batches
+            return
+        with _display.task(label, size) as (_, advance):
+            yield from _counted(batches, lambda item: _batch_bytes(item[0]), advance)
+
+
+_OFF = ("0", "false", "no", "off")
+
+
+def _counted(items: Iterable[Any], size: Callable[[Any], int], advance: Advance) -> Iterator[Any]:
+    for item in items:
+        yield item
+        advance(size(item))
+
+
+def _batch_bytes(batch: pa.RecordBatch) -> int:
+    try:
+        return batch.nbytes
+    except TypeError:
+        return batch.get_total_buffer_size()
+
+
+def _rich_progress() -> Any:
+    try:
+        import rich.progress
+    except ImportError:
+        return None
+    return rich.progress
+
+
+class _Display:
+    """The one writer of bars. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._progress: Any = None
+        self._tasks = 0
+
+    @contextmanager
+    def task(
+        self, label: str, total: Optional[int]
+    ) -> Iterator[tuple[Callable[[], None], Advance]]:
+        with self._lock:
+            if self._progress is None:
+                self._progress = _make_progress()
+                self._progress.start()
+            self._tasks += 1
+            progress = self._progress
+            task = progress.add_task(label, total=total)
+        alive = True
+
+        def start() -> None:
+            if alive:
+                progress.update(task, completed=0)
+
+        def advance(nbytes: int) -> None:
+            if alive:  # A call that was given up may go on for a moment.
+                progress.update(task, advance=nbytes)
+
+        try:
+            yield start, advance
+        finally:
+            alive = False
+            with self._lock:
+                self._tasks -= 1
+                progress.remove_task(task)
+                if self._tasks == 0:
+                    self._progress = None
+                    progress.stop()
+
+
+def _make_progress() -> Any:
+    from rich.console import Console
+
+    parts = _rich_progress()
+    return parts.Progress(
+        parts.TextColumn("{task.description}", markup=False),
+        parts.BarColumn(),
+        parts.DownloadColumn(binary_units=True),
+        parts.TransferSpeedColumn(),
+        parts.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+_display = _Display()
+
+
+def _after_fork() -> None:
+    """The child has none of its parent's threads, and so no transfers."""
+    global _display
+    _display = _Display()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
