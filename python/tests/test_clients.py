@@ -96,6 +96,7 @@ def test_a_client_has_a_timeout_for_all_calls(start_server, home):
     with Client(server.endpoint, timeout=0.2) as mine:
         ref = mine.put_object("a/b", [1], timeout=10)
         os.kill(server.pid, signal.SIGSTOP)
+        os.waitpid(server.pid, os.WUNTRACED)
         try:
             with pytest.raises(TimeoutError):
                 mine.get_object(ref)

@@ -208,6 +208,7 @@ def test_a_silent_server_costs_one_timeout(start_server, home, monkeypatch):
     monkeypatch.setenv("FLAME_CACHE_ENDPOINT", server.endpoint)
     refs = [result.unwrap() for result in put_many((f"a/b/{i}", i) for i in range(600))]
     os.kill(server.pid, signal.SIGSTOP)
+    os.waitpid(server.pid, os.WUNTRACED)
     try:
         results = get_many(refs, timeout=0.3)
         assert {type(result.error) for result in results} == {flamepy.Timeout}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -138,13 +139,18 @@ class Connection:
                 client = self._open()
                 writer, reader = client.do_put(descriptor, schema, deadline.options(operation))
             broken: Optional[Exception] = None
-            for batch in batches:
-                stop_if_given_up()
-                try:
-                    writer.write_batch(batch)
-                except (pa.ArrowException, OSError) as error:
-                    broken = error
-                    break
+            try:
+                for batch in batches:
+                    stop_if_given_up()
+                    try:
+                        writer.write_batch(batch)
+                    except (pa.ArrowException, OSError) as error:
+                        broken = error
+                        break
+            except BaseException:
+                with contextlib.suppress(pa.ArrowException, OSError):
+                    writer.close()  # Or Arrow would print that the server refused what came.
+                raise
             with failures.translated(operation):
                 answer = None
                 if broken is None:
