@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import flamepy
@@ -79,6 +80,8 @@ def test_a_server_that_does_not_answer_in_time(start_server, home, monkeypatch):
             (lambda: get_object(ref, timeout=0.3), None),
             (lambda: flamepy.update_object(ref, [2], timeout=0.3), "unknown"),
             (lambda: flamepy.update_object(ref, bytes(1_000_000), timeout=0.3), "unknown"),
+            (lambda: flamepy.update_object(ref, bytes(90_000_000), timeout=0.3), "unknown"),
+            (lambda: in_thread(flamepy.update_object, ref, bytes(90_000_000)), "unknown"),
             (lambda: flamepy.stat_object(ref, timeout=0.3), None),
         ):
             start = time.monotonic()
@@ -90,6 +93,12 @@ def test_a_server_that_does_not_answer_in_time(start_server, home, monkeypatch):
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert get_object(ref, timeout=10)
+
+
+def in_thread(function, *arguments):
+    """The call, made by a thread that no signal reaches."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments, timeout=0.3).result()
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])

@@ -18,7 +18,7 @@ from pyarrow import flight
 from flamepy.core import failures
 from flamepy.core.context import current_context, normalize_endpoint
 from flamepy.core.errors import FlameError, InvalidArgument, InvalidConfig, Timeout, Unavailable
-from flamepy.core.waiting import stop_if_given_up, wait_for
+from flamepy.core.waiting import Expired, stop_if_given_up, wait_for
 
 __all__ = ["Connection", "Deadline", "connect", "next_op_id"]
 
@@ -30,6 +30,7 @@ _GRPC_OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),  # A new client tries at once, whatever failed before.
 ]
 
+_GRACE_SECONDS = 0.25
 _GRPC_STOP_SECONDS = 1.0  # It takes about one millisecond, unless another thread is in a call.
 
 
@@ -56,8 +57,18 @@ class Deadline:
             return _without_deadline()
         left = self._end - time.monotonic()
         if left <= 0:
-            raise Timeout(f"{operation}: {self._timeout} s are over; pass a larger timeout=")
+            raise self.expired(operation)
         return _call_options(left)
+
+    def left(self) -> Optional[float]:
+        """Seconds that are left, and a moment for gRPC to end the call by itself."""
+        if self._end is None:
+            return None
+        return max(0.0, self._end - time.monotonic()) + _GRACE_SECONDS
+
+    def expired(self, operation: str) -> Timeout:
+        """The error for a call that has not ended in time."""
+        return Timeout(f"{operation}: {self._timeout} s are over; pass a larger timeout=")
 
 
 class Connection:
@@ -161,7 +172,10 @@ class Connection:
                     raise broken or pa.ArrowException("the server closed the call unanswered")
             return answer.to_pybytes()
 
-        return wait_for(send)
+        try:  # gRPC's deadline does not end a write that waits for a server that reads nothing.
+            return wait_for(send, at_most=deadline.left())
+        except Expired:
+            raise deadline.expired(operation) from None
 
     def location(self, key: str, deadline: Deadline, operation: str) -> str:
         """The endpoint that the server advertises for `key`."""

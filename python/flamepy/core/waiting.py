@@ -21,7 +21,7 @@ from typing import Any, Callable, Optional, TypeVar
 
 from flamepy.core.errors import Cancelled, Unavailable
 
-__all__ = ["Call", "start", "stop_if_given_up", "wait_for"]
+__all__ = ["Call", "Expired", "start", "stop_if_given_up", "wait_for"]
 
 T = TypeVar("T")
 
@@ -67,7 +67,16 @@ class Call:
             _left_behind.discard(self)
 
 
-def wait_for(function: Callable[[], T], cancel: Optional[Callable[[], None]] = None) -> T:
+class Expired(Exception):
+    """`wait_for` has waited as long as it was told to."""
+
+
+def wait_for(
+    function: Callable[[], T],
+    cancel: Optional[Callable[[], None]] = None,
+    *,
+    at_most: Optional[float] = None,
+) -> T:
     """Call `function`, which may block in C++, from any thread.
 
     Parameters
@@ -77,13 +86,25 @@ def wait_for(function: Callable[[], T], cancel: Optional[Callable[[], None]] = N
         that raises KeyboardInterrupt, for example) runs at once.
     cancel : callable, optional
         Makes `function` return early; called by another thread.
+    at_most : float, optional
+        Seconds after which it is given up, for what does not end by itself.
+
+    Raises
+    ------
+    Expired
     """
-    call = getattr(_local, "call", None)
-    if call is not None:
-        return call.run(function, cancel)
-    if threading.get_ident() != threading.main_thread().ident:
-        return function()
-    return _wait_in_main_thread(lambda: _current().run(function, cancel))
+    outer = getattr(_local, "call", None)
+    if at_most is None:
+        if outer is not None:
+            return outer.run(function, cancel)
+        if threading.get_ident() != threading.main_thread().ident:
+            return function()
+    call = Call()
+
+    def wait() -> T:
+        return _wait(call, lambda: call.run(function, cancel), -1 if at_most is None else at_most)
+
+    return wait() if outer is None else outer.run(wait, call.give_up)
 
 
 def stop_if_given_up() -> None:
@@ -126,11 +147,6 @@ _idle: deque[SimpleQueue] = deque()
 _left_behind: set[Call] = set()
 
 
-def _current() -> Call:
-    assert _local.call is not None, "a thread of this module"
-    return _local.call
-
-
 def _work(jobs: SimpleQueue) -> None:
     while True:
         job = jobs.get()
@@ -154,8 +170,8 @@ def _work(jobs: SimpleQueue) -> None:
         del job, call, function, done, result, error  # An idle thread keeps nothing alive.
 
 
-def _wait_in_main_thread(function: Callable[[], T]) -> T:
-    call = Call()
+def _wait(call: Call, function: Callable[[], T], seconds: float) -> T:
+    """Have a thread call `function`, and wait for it in a way that signals interrupt."""
     outcome: list[Any] = []
     ended = threading.Lock()
     ended.acquire()
@@ -166,7 +182,8 @@ def _wait_in_main_thread(function: Callable[[], T]) -> T:
 
     try:
         start(call, function, done)
-        ended.acquire()
+        if not ended.acquire(timeout=seconds):
+            raise Expired
     except BaseException:
         call.give_up()
         raise
