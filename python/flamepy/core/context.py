@@ -39,9 +39,11 @@ __all__ = [
     "FlameContextRunner",
     "FlamePackage",
     "current_context",
+    "default_file",
     "normalize_endpoint",
     "parse_size",
     "reload_context",
+    "settings_in_environment",
 ]
 
 DEFAULT_FLAME_CONF = "flame.yaml"
@@ -136,7 +138,7 @@ client_cache_bytes=268435456, allow_pickle=True)
         config_file: Optional[os.PathLike | str] = None,
         environ: Optional[Mapping[str, str]] = None,
     ) -> None:
-        path = Path(_default_file() if config_file is None else config_file)
+        path = Path(default_file() if config_file is None else config_file)
         env = os.environ if environ is None else environ
         section = _read_file(path)
         cluster = _mapping(section, "cluster")
@@ -258,12 +260,18 @@ def parse_size(size: Any) -> int:
     return int(number * 1024 ** (" kmgtp".index(unit) if unit else 0))
 
 
-def _default_file() -> str:
+def default_file() -> str:
+    """Where the configuration is looked for."""
     return os.path.join(os.path.expanduser("~"), ".flame", DEFAULT_FLAME_CONF)
 
 
+def settings_in_environment() -> list[str]:
+    """The variables that are set, as ``NAME=value``."""
+    return [f"{name}={os.environ[name]}" for name in _VARIABLES if os.environ.get(name)]
+
+
 def _fingerprint() -> tuple:
-    path = _default_file()
+    path = default_file()
     try:
         status = os.stat(path)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)

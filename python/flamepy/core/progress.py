@@ -24,6 +24,8 @@ __all__ = ["Transfers"]
 _MIN_BYTES = 8 << 20
 """Below this, a transfer is over before a bar could be read."""
 
+_LABEL_MAX = 30
+
 Advance = Callable[[int], None]
 
 
@@ -102,6 +104,12 @@ def _batch_bytes(batch: pa.RecordBatch) -> int:
         return batch.get_total_buffer_size()
 
 
+def _shortened(label: str) -> str:
+    """A verb and a key in what a line has room for beside the bar."""
+    verb, _, key = label.partition(" ")
+    return label if len(key) <= _LABEL_MAX else f"{verb} …{key[1 - _LABEL_MAX :]}"
+
+
 def _rich_progress() -> Any:
     try:
         import rich.progress
@@ -122,33 +130,38 @@ class _Display:
     def task(
         self, label: str, total: Optional[int]
     ) -> Iterator[tuple[Callable[[], None], Advance]]:
-        with self._lock:
-            if self._progress is None:
-                self._progress = _make_progress()
-                self._progress.start()
-            self._tasks += 1
-            progress = self._progress
-            task = progress.add_task(label, total=total)
-        alive = True
+        progress: Any = None
+        task: Any = None
+        entered = False
 
         def start() -> None:
-            if alive:
+            if entered:
                 progress.update(task, completed=0)
 
         def advance(nbytes: int) -> None:
-            if alive:  # A call that was given up may go on for a moment.
+            if entered:  # A call that was given up may go on for a moment.
                 progress.update(task, advance=nbytes)
 
-        try:
+        try:  # Ctrl-C may come at any line: whatever was begun is ended below.
+            with self._lock:
+                entered = True
+                self._tasks += 1
+                if self._progress is None:
+                    self._progress = _make_progress()
+                progress = self._progress
+                task = progress.add_task(_shortened(label), total=total)
+                progress.start()
             yield start, advance
         finally:
-            alive = False
             with self._lock:
-                self._tasks -= 1
-                progress.remove_task(task)
-                if self._tasks == 0:
-                    self._progress = None
-                    progress.stop()
+                if entered:
+                    entered = False
+                    self._tasks -= 1
+                    if task is not None:
+                        progress.remove_task(task)
+                    if self._tasks == 0 and self._progress is not None:
+                        self._progress.stop()
+                        self._progress = None
 
 
 def _make_progress() -> Any:
@@ -163,6 +176,8 @@ def _make_progress() -> Any:
         parts.TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        # What the program prints meanwhile goes above the bars, unless it goes elsewhere.
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
     )
 
 
