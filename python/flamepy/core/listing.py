@@ -99,7 +99,7 @@ class Event:
     Attributes
     ----------
     event : str
-        ``"put"``, ``"patch"``, ``"delete"``; or ``"gap"`` (events were lost: what follows
+        ``"put"``, ``"patch"``, ``"delete"``, ``"expire"`` (its time was over); or ``"gap"`` (events were lost: what follows
         as ``"state"`` is the present state of every key, what is missing there is gone).
     key : str
         Empty for a gap.
