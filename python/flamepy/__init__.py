@@ -8,6 +8,8 @@ Examples
 {'answer': 42}
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 from flamepy.core.cache import (

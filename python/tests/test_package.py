@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import flamepy
@@ -46,10 +48,27 @@ def unions_at_run_time(tree: ast.AST):
                 yield node
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_f9_annotations_can_be_evaluated_by_python_3_9(source):
+    """`typing.get_type_hints` evaluates them, and Python 3.9 knows no `X | Y` of types."""
+    for node in ast.walk(ast.parse(source.read_text())):
+        for field in ("annotation", "returns"):
+            hint = getattr(node, field, None)
+            if isinstance(hint, ast.AST):
+                assert not any(isinstance(part, ast.BitOr) for part in ast.walk(hint)), hint.lineno
+
+
+@pytest.mark.parametrize("owner", [flamepy.Client, flamepy.aio.AsyncClient, flamepy.ObjectInfo])
+def test_type_hints_can_be_evaluated(owner):
+    assert typing.get_type_hints(owner) is not None
+    for name, member in inspect.getmembers(owner, inspect.isfunction):
+        assert name in ("__init__",) or typing.get_type_hints(member) is not None
+
+
 def test_importing_is_lean():
     code = (
         "import sys, flamepy, flamepy.cache; "
-        "print(*{'pandas', 'polars', 'torch', 'hypothesis', 'pytest'} & set(sys.modules))"
+        "print(*{'asyncio', 'pandas', 'polars', 'rich', 'torch', 'hypothesis', 'pytest'} & set(sys.modules))"
     )
     path = str(Path(flamepy.__file__).parents[1])
     done = subprocess.run(

@@ -58,7 +58,7 @@ class Client:
         self,
         endpoint: Optional[str] = None,
         *,
-        ca_file: Optional[str | os.PathLike] = None,
+        ca_file: Optional[Union[str, os.PathLike]] = None,
         timeout: Optional[float] = None,
         client_cache: Optional[int] = None,
         allow_pickle: Optional[bool] = None,
@@ -425,7 +425,7 @@ class Client:
     def upload_object(
         self,
         key_or_prefix: str,
-        file_path: str | os.PathLike,
+        file_path: Union[str, os.PathLike],
         *,
         if_version: Optional[int] = None,
         ttl: Optional[Seconds] = None,
@@ -466,7 +466,7 @@ class Client:
     def download_object(
         self,
         ref: ObjectRef,
-        dest_path: str | os.PathLike,
+        dest_path: Union[str, os.PathLike],
         *,
         timeout: Optional[float] = None,
         progress: Optional[bool] = None,

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
 import yaml
@@ -135,7 +135,7 @@ client_cache_bytes=268435456, allow_pickle=True)
     def __init__(
         self,
         *,
-        config_file: Optional[os.PathLike | str] = None,
+        config_file: Optional[Union[str, os.PathLike]] = None,
         environ: Optional[Mapping[str, str]] = None,
     ) -> None:
         path = Path(default_file() if config_file is None else config_file)

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 import pyarrow as pa
 
@@ -28,7 +28,7 @@ _SMALL_BYTES = 128 << 10
 def upload(
     session: Session,
     key_or_prefix: str,
-    file_path: str | os.PathLike,
+    file_path: Union[str, os.PathLike],
     options: WriteOptions,
     timeout: Optional[float],
     progress: Optional[bool],
@@ -54,7 +54,7 @@ def upload(
 def download(
     session: Session,
     ref: ObjectRef,
-    dest_path: str | os.PathLike,
+    dest_path: Union[str, os.PathLike],
     timeout: Optional[float],
     progress: Optional[bool],
 ) -> None:

@@ -99,8 +99,9 @@ class Event:
     Attributes
     ----------
     event : str
-        ``"put"``, ``"patch"``, ``"delete"``, ``"expire"`` (its time was over); or ``"gap"`` (events were lost: what follows
-        as ``"state"`` is the present state of every key, what is missing there is gone).
+        ``"put"``, ``"patch"``, ``"delete"``; ``"expire"`` (its time was over), ``"evict"``
+        (to make room); or ``"gap"`` (events were lost: what follows as ``"state"`` is the
+        present state of every key, what is missing there is gone).
     key : str
         Empty for a gap.
     version : int
