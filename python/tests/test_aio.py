@@ -101,7 +101,9 @@ def test_every_call_works(session, tmp_path):
         assert [result.unwrap() for result in many] == list(range(1500))
         infos = [info async for info in aio.list_objects(session)]
         assert len(infos) == 1502
-        await aio.configure_cache(max_bytes=1 << 20)
+        async with aio.AsyncClient() as mine:
+            await mine.configure_cache(max_bytes=0)
+            assert mine._client._session.cache.max_bytes == 0
         assert await aio.delete_objects(session) == 1502
         with pytest.raises(KeyError):
             await aio.get_object(ref)

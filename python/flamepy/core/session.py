@@ -52,7 +52,7 @@ class Session:
             raise ClientClosed("this client is closed; make another one")
         location = self.endpoint if endpoint is None else normalize_endpoint(endpoint)
         if location is None:
-            location = self.endpoint = current_context().cache_endpoint
+            location = self.endpoint = connect().endpoint  # Whatever the process uses now.
         with self._lock:
             connection = self._connections.get(location)
             if connection is None:
