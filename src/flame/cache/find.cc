@@ -23,8 +23,7 @@ Cache::Pins::~Pins() {
     MutexLock lock(shard.mutex);
     Entry& entry = shard.entries[key.text()];
     --entry.pins;
-    if (entry.pins == 0 && entry.pending == 0) entry.head.reset();
-    shard.DropIfIdle(key.text());
+    shard.ReleaseHead(key.text());
   }
 }
 

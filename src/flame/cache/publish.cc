@@ -66,8 +66,7 @@ void Cache::Publish(const Publication& publication) {
     retired = Show(key, &entry, std::move(next));
     if (entry.head != nullptr) entry.head->published = row;
     --entry.pending;
-    if (entry.pending == 0 && entry.pins == 0) entry.head.reset();
-    shard.DropIfIdle(publication.event.key.text());
+    shard.ReleaseHead(publication.event.key.text());
     shard.changed.NotifyAll();
   }
   if (retired != nullptr) pool_->Retire(std::move(retired));

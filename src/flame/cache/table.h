@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,11 +33,13 @@ struct Head {
 
 struct Entry {
   std::shared_ptr<const Snapshot> published;  // Null: not resident, or absent.
-  std::unique_ptr<Head> head;                 // Null: nobody writes; ask the store.
+  // Null: nobody writes, nor did lately; ask the store.
+  std::unique_ptr<Head> head;
   int32_t pins = 0;       // Writers between looking at the head and appending.
   int32_t pending = 0;    // Appended commits that are not published yet.
   bool loading = false;   // Somebody is looking the head up.
   bool reading = false;   // Somebody is reading the payload from the store.
+  bool warm = false;      // In the shard\'s `warm`.
   EvictionNode eviction;  // Counted and queued while `published` is set.
 
   bool idle() const {
@@ -52,10 +55,44 @@ struct Shard {
   uint64_t publishes GUARDED_BY(mutex) =
       0;  // A reader compares it to know that nothing came between.
 
+  // Keys whose heads are kept although nobody writes now, oldest first: who writes a key
+  // often need not look it up each time.
+  std::deque<std::string> warm GUARDED_BY(mutex);
+  static constexpr size_t kWarmHeads = 16;
+
+  /// A writer is done with the key: let its head go, or keep it warm. Tombstones go, so
+  /// that they can be folded.
+  void ReleaseHead(const std::string& key) REQUIRES(mutex) {
+    Entry& entry = entries[key];
+    if (entry.pins > 0 || entry.pending > 0) return;
+    const bool live =
+        entry.head != nullptr && entry.head->published && !entry.head->published->deleted;
+    if (!live) {
+      entry.head.reset();
+    } else if (!entry.warm) {
+      entry.warm = true;
+      warm.push_back(key);
+      if (warm.size() > kWarmHeads) CoolOldest();
+    }
+    DropIfIdle(key);
+  }
+
   /// Forget the entry if nothing needs it.
   void DropIfIdle(const std::string& key) REQUIRES(mutex) {
     auto found = entries.find(key);
     if (found != entries.end() && found->second.idle()) entries.erase(found);
+  }
+
+ private:
+  void CoolOldest() REQUIRES(mutex) {
+    const std::string key = std::move(warm.front());
+    warm.pop_front();
+    const auto found = entries.find(key);
+    if (found == entries.end()) return;
+    Entry& entry = found->second;
+    entry.warm = false;
+    if (entry.pins == 0 && entry.pending == 0) entry.head.reset();
+    DropIfIdle(key);
   }
 };
 
