@@ -101,6 +101,7 @@ def test_stat_says_what_is_known_of_an_object(documents, app):
         "kind": "opaque",
         "bytes": 8,
         "patches": 1,
+        "expires_at_ms": 0,
     }
     assert documents.stat(f"{app}/s/absent") == {"found": False}
 
