@@ -88,7 +88,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     Write(std::move(response), keep_alive);
   }
 
-  Response Find(const http::request<http::empty_body>& request) const {
+  Response Find(const http::request<http::buffer_body>& request) const {
     std::string path(request.target());
     path.resize(std::min(path.find('?'), path.size()));
     const auto page = options_.pages.find(path);
@@ -138,7 +138,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const HttpServerOptions& options_;  // The server's; outlives its thread.
   const std::function<void()> on_end_;
   beast::flat_buffer buffer_;
-  std::optional<http::request_parser<http::empty_body>> parser_;
+  std::optional<http::request_parser<http::buffer_body>> parser_;
   Response response_;
   bool head_ = false;
   size_t drained_ = 0;

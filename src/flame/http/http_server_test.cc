@@ -124,7 +124,7 @@ TEST_F(HttpServerTest, AConnectionServesSeveralRequests) {
   Socket socket(server_->port());
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(socket.Send("GET /page HTTP/1.1\r\nHost: x\r\n\r\n"));
-    EXPECT_THAT(socket.ReadUntil("text"), StartsWith("HTTP/1.1 200 OK\r\n"));
+    EXPECT_THAT(socket.ReadUntil("\r\n\r\ntext"), StartsWith("HTTP/1.1 200 OK\r\n"));
   }
 }
 
@@ -177,7 +177,7 @@ TEST_F(HttpServerTest, StoppingClosesWhatIsOpen) {
   Start();
   Socket idle(server_->port());
   ASSERT_TRUE(idle.Send("GET /page HTTP/1.1\r\nHost: x\r\n\r\n"));
-  EXPECT_THAT(idle.ReadUntil("text"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(idle.ReadUntil("\r\n\r\ntext"), StartsWith("HTTP/1.1 200"));
   Socket reading(server_->port());
   reading.Send("GET /large HTTP/1.1\r\n\r\n");
   server_.reset();
