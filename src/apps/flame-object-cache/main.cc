@@ -140,17 +140,17 @@ arrow::Result<std::unique_ptr<HttpServer>> StartHttp(const ServerConfig& config,
   HttpServerOptions options;
   options.host = config.http.bind.host;
   options.port = config.http.bind.port;
-  options.pages = {
-      {"/",
-       [] {
-         return HttpPage{.body = "flame-object-cache\n\n"
-                                 "/metrics  for Prometheus\n"
-                                 "/healthz  200 while the process is alive\n"
-                                 "/readyz   200 while requests are served\n"};
-       }},
-      {"/healthz", [] { return HttpPage{.body = "alive\n"}; }},
-      {"/readyz", [=] { return readiness->Page(); }},
-      {"/metrics", [=] { return metrics->Page(); }}};
+  options.pages = {{"/",
+                    [] {
+                      return HttpPage{.body =
+                                          "flame-object-cache\n\n"
+                                          "/metrics  for Prometheus\n"
+                                          "/healthz  200 while the process is alive\n"
+                                          "/readyz   200 while requests are served\n"};
+                    }},
+                   {"/healthz", [] { return HttpPage{.body = "alive\n"}; }},
+                   {"/readyz", [=] { return readiness->Page(); }},
+                   {"/metrics", [=] { return metrics->Page(); }}};
   auto server = HttpServer::Start(std::move(options));
   if (server.ok()) return server;
   const std::string problem =
@@ -210,8 +210,8 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   FlightService service(&cache, &budget,
                         {"", kVersion, FormatStorageUrl(config.storage), store->id(),
                          Clock::System()->WallMs(), FlightLimitsOf(config.limits)});
-  const MetricsPage::Watch watch(&metrics, {&cache, store.get(), &budget,
-                                            &service.replies(), {&service.metrics()}});
+  const MetricsPage::Watch watch(
+      &metrics, {&cache, store.get(), &budget, &service.replies(), {&service.metrics()}});
 
   ARROW_ASSIGN_OR_RAISE(
       const auto location,

@@ -368,7 +368,8 @@ TEST_F(ServerConfigTest, HttpIsOnLoopbackUnlessSaidOtherwise) {
   EXPECT_TRUE(given.IsGiven("cache.http.endpoint"));
   EXPECT_EQ(FormatHostPort(Load({"--http-endpoint", "0.0.0.0"}).http.bind),
             "0.0.0.0:9092");
-  for (const char* bad : {"https://127.0.0.1", "grpc://127.0.0.1", "", "of f", "192.0.2.x"})
+  for (const char* bad :
+       {"https://127.0.0.1", "grpc://127.0.0.1", "", "of f", "192.0.2.x"})
     EXPECT_THAT(Error({"--http-endpoint", bad}), HasSubstr("http")) << bad;
 }
 

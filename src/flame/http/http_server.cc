@@ -1,5 +1,6 @@
 #include "flame/http/http_server.h"
 
+#include <limits>
 #include <list>
 #include <thread>
 
@@ -50,7 +51,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void Read() {
     parser_.emplace();
-    parser_->body_limit(boost::none);  // Not read in any case.
+    // Not read in any case. (Boost 1.74 takes "no limit" for a limit of nothing.)
+    parser_->body_limit(std::numeric_limits<uint64_t>::max());
     parser_->header_limit(static_cast<uint32_t>(options_.max_header_bytes));
     stream_.expires_after(options_.patience);
     http::async_read_header(stream_, buffer_, *parser_,

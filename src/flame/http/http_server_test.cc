@@ -67,9 +67,7 @@ class HttpServerTest : public ::testing::Test {
   void Start(HttpServerOptions options = {}) {
     options.pages["/page"] = [] { return HttpPage{.body = "text"}; };
     options.pages["/bad"] = [] { return HttpPage{.status = 503, .body = "no"}; };
-    options.pages["/large"] = [] {
-      return HttpPage{.body = std::string(8 << 20, 'x')};
-    };
+    options.pages["/large"] = [] { return HttpPage{.body = std::string(8 << 20, 'x')}; };
     ASSERT_OK_AND_ASSIGN(server_, HttpServer::Start(std::move(options)));
   }
   std::string Ask(const std::string& request) {
