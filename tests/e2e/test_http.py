@@ -157,7 +157,7 @@ def test_scrapers_and_slow_ones_do_not_disturb_the_cache(watched):
     for thread in threads:
         thread.start()
     with Documents(watched.endpoint) as client:
-        for i in range(200):
+        for _ in range(200):
             client.put("app/s/o", b"x")
             assert client.get("app/s/o").value == b"x"
     until(lambda: len(scrapes) >= 2, "the pages are served as well")
