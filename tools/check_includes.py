@@ -17,6 +17,7 @@ MAY_INCLUDE = {
     "storage": {"object", "base"},
     "cache": {"memory", "storage", "object", "base"},
     "flight": {"cache", "memory", "storage", "object", "base"},
+    "http": {"cache", "memory", "storage", "object", "base"},
     "config": {"base"},
 }
 # Libraries that must not be seen outside one folder.
@@ -26,6 +27,8 @@ CONFINED = {
     "CLI/": "config",
     "arrow/flight/": "flight",
     "bson/": "object",
+    "boost/": "http",
+    "prometheus/": "http",
     "xxhash.h": {"object", "storage"},
     "uuid/": {"object", "storage"},
 }

@@ -21,7 +21,8 @@ PATIENCE = 30  # Seconds for anything that a healthy server does at once.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD")
 _SANITIZERS = {"UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
 _READY = re.compile(
-    r"flame-object-cache \S+ ready on (\S+) \(listening on (\S+):(\d+), storage (.*)\)"
+    r"flame-object-cache \S+ ready on (\S+) "
+    r"\(listening on (\S+):(\d+), storage (.*?)(?:, http (http://\S+))?\)"
 )
 
 
@@ -101,6 +102,7 @@ class Server:
         self._env = env or {}
         self._log_path = home / "server.log"
         self.endpoint = ""
+        self.http = ""  # URL of the pages for monitoring, if they are served.
         self.ready_line = ""
         self.process: subprocess.Popen = None  # type: ignore[assignment]
 
@@ -112,6 +114,8 @@ class Server:
         command = [str(BINARY)]
         if "--endpoint" not in self._args:
             command += ["--endpoint", f"grpc://127.0.0.1:{self.port}"]
+        if not {"--http-endpoint", "--metrics-listen"}.intersection(self._args):
+            command += ["--http-endpoint", "off"]  # Tests that run side by side share no port.
         if self._storage is not None:
             command += ["--storage", self._storage]
         if self._config is not None:
@@ -146,6 +150,7 @@ class Server:
         self.ready_line = line
         self.endpoint = match[1]
         self.port = int(match[3])
+        self.http = match[5] or ""
         return self
 
     def _read_line(self, seconds: float) -> str:

@@ -21,6 +21,9 @@
 #include "flame/cache/maintenance.h"
 #include "flame/config/load.h"
 #include "flame/flight/service.h"
+#include "flame/http/http_server.h"
+#include "flame/http/metrics_page.h"
+#include "flame/http/readiness.h"
 #include "flame/storage/fs_store.h"
 #include "flame/storage/memory_store.h"
 
@@ -122,18 +125,59 @@ CacheOptions CacheOptionsOf(const ServerConfig& config) {
   return options;
 }
 
+FlightLimits FlightLimitsOf(const ServerConfig::Limits& limits) {
+  return {.object = limits.object.value_or(limits.in_flight),
+          .streams = limits.streams,
+          .list_objects = limits.list_objects,
+          .list_bytes = limits.list_bytes};
+}
+
+/// The pages for monitoring; null when they are off, or the default port is taken.
+arrow::Result<std::unique_ptr<HttpServer>> StartHttp(const ServerConfig& config,
+                                                     const Readiness* readiness,
+                                                     const MetricsPage* metrics) {
+  if (!config.http.endpoint) return nullptr;
+  HttpServerOptions options;
+  options.host = config.http.bind.host;
+  options.port = config.http.bind.port;
+  options.pages = {{"/",
+                    [] {
+                      return HttpPage{.body =
+                                          "flame-object-cache\n\n"
+                                          "/metrics  for Prometheus\n"
+                                          "/healthz  200 while the process is alive\n"
+                                          "/readyz   200 while requests are served\n"};
+                    }},
+                   {"/healthz", [] { return HttpPage{.body = "alive\n"}; }},
+                   {"/readyz", [=] { return readiness->Page(); }},
+                   {"/metrics", [=] { return metrics->Page(); }}};
+  auto server = HttpServer::Start(std::move(options));
+  if (server.ok()) return server;
+  const std::string problem =
+      fmt::format("cannot serve metrics on {}: {}", FormatHostPort(config.http.bind),
+                  server.status().message());
+  if (config.IsGiven("cache.http.endpoint")) {
+    return InvalidError(
+        problem + "; choose another port with --http-endpoint, or turn it off with off");
+  }
+  FLAME_LOG_WARN(server, "{}; going on without, choose a port with --http-endpoint",
+                 problem);
+  return nullptr;
+}
+
 /// Waits for SIGTERM or SIGINT on a thread of its own, then stops the service: nothing
 /// new is let in, what runs is waited for until the drain time-out.
 class Stopper {
  public:
   /// REQUIRES: the signals are blocked in every thread.
   Stopper(const sigset_t& signals, Cache* cache, FlightService* service,
-          std::chrono::milliseconds drain)
+          Readiness* readiness, std::chrono::milliseconds drain)
       : thread_([=] {
           int signal = 0;
           sigwait(&signals, &signal);
           FLAME_LOG_INFO(server, "{}: stopping; waiting up to {} ms for what is running",
                          strsignal(signal), drain.count());
+          readiness->Set(Readiness::State::kStopping);
           cache->StopWaiting();
           const auto deadline = std::chrono::system_clock::now() + drain;
           const arrow::Status status = service->Shutdown(&deadline);
@@ -151,6 +195,10 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   for (const std::string& warning : config.warnings)
     FLAME_LOG_WARN(server, "{}", warning);
   ARROW_RETURN_NOT_OK(CheckCanListen(config.bind));
+  // From the start, and to the end: what is not ready says so.
+  Readiness readiness;
+  MetricsPage metrics(kVersion);
+  ARROW_ASSIGN_OR_RAISE(const auto http, StartHttp(config, &readiness, &metrics));
   // First, so that it goes last: what the store keeps lies in it.
   const auto pool = MakeHeapPool();
   ARROW_ASSIGN_OR_RAISE(const auto store, OpenStore(config));
@@ -161,7 +209,9 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   Budget budget(config.limits.in_flight);
   FlightService service(&cache, &budget,
                         {"", kVersion, FormatStorageUrl(config.storage), store->id(),
-                         Clock::System()->WallMs()});
+                         Clock::System()->WallMs(), FlightLimitsOf(config.limits)});
+  const MetricsPage::Watch watch(
+      &metrics, {&cache, store.get(), &budget, &service.replies(), {&service.metrics()}});
 
   ARROW_ASSIGN_OR_RAISE(
       const auto location,
@@ -170,10 +220,16 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   const std::string url = config.AdvertisedUrl(service.port());
   service.set_endpoint(url);
   {
-    Stopper stopper(signals, &cache, &service, config.drain_timeout);
-    fmt::print("flame-object-cache {} ready on {} (listening on {}, storage {})\n",
+    Stopper stopper(signals, &cache, &service, &readiness, config.drain_timeout);
+    readiness.Set(Readiness::State::kServing);
+    const std::string http_url =
+        http == nullptr
+            ? ""
+            : fmt::format(", http http://{}",
+                          FormatHostPort({config.http.bind.host, http->port()}));
+    fmt::print("flame-object-cache {} ready on {} (listening on {}, storage {}{})\n",
                kVersion, url, FormatHostPort({config.bind.host, service.port()}),
-               FormatStorageUrl(config.storage));
+               FormatStorageUrl(config.storage), http_url);
     std::fflush(stdout);
     ARROW_RETURN_NOT_OK(service.Serve());
   }

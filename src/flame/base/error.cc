@@ -39,7 +39,7 @@ constexpr std::array kCodes{
 };
 
 const CodeRow& RowOf(ErrorCode code) { return kCodes[static_cast<size_t>(code)]; }
-static_assert(kCodes[static_cast<size_t>(ErrorCode::kLost)].code == ErrorCode::kLost);
+static_assert(kCodes.size() == kErrorCodes && kCodes.back().code == ErrorCode::kLost);
 
 constexpr char kTypeId[] = "flame::ErrorDetail";
 

@@ -39,6 +39,7 @@ enum class ErrorCode {
   kNotReady,        // Reserved for the cluster.
   kLost,            // Reserved for the cluster.
 };
+inline constexpr size_t kErrorCodes = static_cast<size_t>(ErrorCode::kLost) + 1;
 
 /// Whether a failed write can have taken effect.
 enum class Outcome { kNotApplied, kUnknown };

@@ -20,6 +20,7 @@ constexpr char kBind[] = "cache.bind";
 constexpr char kAdvertise[] = "cache.advertise";
 constexpr char kInterface[] = "cache.network_interface";
 constexpr char kEndpoint[] = "cache.endpoint";
+constexpr char kHttp[] = "cache.http.endpoint";
 constexpr char kImpliedInterface[] = "eth0";
 
 /// The first IPv4 address that `wanted` accepts, else the first IPv6 one.
@@ -66,6 +67,7 @@ class Resolver {
     const bool bind_given = !config_.bind.host.empty();
     ARROW_RETURN_NOT_OK(bind_given ? ResolveBind() : DeriveBind());
     if (config_.bind.port < 0) config_.bind.port = config_.endpoint.port;
+    ARROW_RETURN_NOT_OK(ResolveHttp());
     return config_.advertise.host.empty() ? DeriveAdvertise(bind_given)
                                           : CheckAdvertise();
   }
@@ -142,6 +144,18 @@ class Resolver {
     if (!local.ok())
       return InvalidError(fmt::format("{}: {}", kBind, local.status().message()));
     config_.bind.host = local->text();
+    return arrow::Status::OK();
+  }
+
+  arrow::Status ResolveHttp() {
+    if (!config_.http.endpoint) return arrow::Status::OK();
+    const Endpoint& endpoint = *config_.http.endpoint;
+    config_.http.bind = {endpoint.host, endpoint.port};
+    if (IpAddress::Parse(endpoint.host)) return arrow::Status::OK();
+    const auto local = LocalAddress(endpoint.host);
+    if (!local.ok())
+      return InvalidError(fmt::format("{}: {}", kHttp, local.status().message()));
+    config_.http.bind.host = local->text();
     return arrow::Status::OK();
   }
 

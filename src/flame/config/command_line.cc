@@ -20,7 +20,10 @@ arrow::Status UnknownArgument(const std::string& argument) {
     return InvalidError(fmt::format("unexpected argument '{}'", argument));
   std::vector<std::string_view> flags{"--config", "--help", "--version",
                                       "--print-config"};
-  for (const Setting& setting : Settings()) flags.push_back(setting.flag);
+  for (const Setting& setting : Settings()) {
+    flags.push_back(setting.flag);
+    if (!setting.other_flag.empty()) flags.push_back(setting.other_flag);
+  }
   const std::string flag = argument.substr(0, argument.find('='));
   return InvalidError(fmt::format("unknown option '{}'; the nearest known one is '{}'",
                                   flag, NearestName(flag, flags)));
@@ -59,7 +62,9 @@ arrow::Result<CommandLine> ParseCommandLine(const std::vector<std::string>& argu
   app.add_flag("--print-config", line.print_config);
   const CLI::Option* config = app.add_option("-c,--config", config_file)->take_last();
   for (const Setting& setting : Settings()) {
-    app.add_option(std::string(setting.flag), values[setting.path])->take_last();
+    std::string names(setting.flag);
+    if (!setting.other_flag.empty()) names += fmt::format(",{}", setting.other_flag);
+    app.add_option(names, values[setting.path])->take_last();
   }
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(),
@@ -106,7 +111,9 @@ std::string HelpText(std::string_view version) {
     text += fmt::format("{:<40} {}{}\n", flag, setting.env, also);
     const std::string usual =
         setting.usual.empty() ? "" : fmt::format(" [default: {}]", setting.usual);
-    text += Wrapped(fmt::format("{}{}", setting.help, usual));
+    const std::string other =
+        setting.other_flag.empty() ? "" : fmt::format(" Also {}.", setting.other_flag);
+    text += Wrapped(fmt::format("{}{}{}", setting.help, other, usual));
   }
   return text;
 }

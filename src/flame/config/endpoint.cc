@@ -57,6 +57,17 @@ arrow::Result<Endpoint> ParseEndpoint(std::string_view text, int default_port) {
   return endpoint;
 }
 
+arrow::Result<Endpoint> ParseHttpEndpoint(std::string_view text) {
+  ARROW_ASSIGN_OR_RAISE(Endpoint endpoint, ParseEndpoint(text, kDefaultHttpPort));
+  if (text.find("://") != std::string_view::npos && endpoint.scheme != "http") {
+    return InvalidError(
+        fmt::format("'{}' has the scheme '{}'; write http://HOST:PORT, or off", text,
+                    endpoint.scheme));
+  }
+  endpoint.scheme = "http";
+  return endpoint;
+}
+
 std::string FormatEndpoint(const Endpoint& endpoint) {
   return fmt::format("{}://{}", endpoint.scheme,
                      FormatHostPort({endpoint.host, endpoint.port}));

@@ -9,6 +9,7 @@
 namespace flame {
 
 constexpr int kDefaultPort = 9090;
+constexpr int kDefaultHttpPort = 9092;
 
 struct Endpoint {
   std::string scheme = "grpc";     // As written.
@@ -27,6 +28,8 @@ struct Endpoint {
 /// `default_port`.
 arrow::Result<Endpoint> ParseEndpoint(std::string_view text,
                                       int default_port = kDefaultPort);
+/// `http://HOST[:PORT]` or `HOST[:PORT]`; a missing port is kDefaultHttpPort.
+arrow::Result<Endpoint> ParseHttpEndpoint(std::string_view text);
 /// Back to text. A port of -1 is left out.
 std::string FormatEndpoint(const Endpoint& endpoint);
 

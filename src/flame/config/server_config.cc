@@ -1,8 +1,11 @@
 #include "flame/config/server_config.h"
 
+#include <tuple>
+
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
+#include "flame/base/size.h"
 
 namespace flame {
 
@@ -47,6 +50,22 @@ arrow::Status ServerConfig::Validate() const {
   }
   if (limits.in_flight <= 0)
     return InvalidError("cache.limits.in_flight must be more than 0");
+  if (limits.object && *limits.object > limits.in_flight) {
+    return InvalidError(
+        fmt::format("cache.limits.object is {} and cache.limits.in_flight {}: an object "
+                    "must fit into "
+                    "what may be in flight",
+                    FormatSize(*limits.object), FormatSize(limits.in_flight)));
+  }
+  for (const auto& [name, value, least] :
+       {std::tuple{"object", limits.object.value_or(1), int64_t{1}},
+        {"streams", limits.streams, int64_t{1}},
+        {"list_objects", limits.list_objects, int64_t{1}},
+        {"list_bytes", limits.list_bytes, int64_t{4096}}}) {
+    if (value < least) {
+      return InvalidError(fmt::format("cache.limits.{} must be {} or more", name, least));
+    }
+  }
   if (patches_max < 1 || patches_max > 1'000'000) {
     return InvalidError("cache.patches_max must be from 1 to 1000000");
   }

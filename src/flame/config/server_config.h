@@ -53,6 +53,15 @@ struct ServerConfig {
   /// `advertise` default to; empty = none.
   std::string network_interface;
 
+  // HTTP.
+
+  struct Http {
+    /// Where metrics and health are served; nullopt = nowhere.
+    std::optional<Endpoint> endpoint = Endpoint{"http", "127.0.0.1", kDefaultHttpPort};
+    /// The address of `endpoint` after loading; port 0 = any free one.
+    HostPort bind;
+  } http;
+
   // Storage.
 
   /// Where objects outlive the server; kNone = they don't.
@@ -80,6 +89,13 @@ struct ServerConfig {
     /// Bytes of requests being worked on; beyond it requests wait. Default: a quarter of
     /// the memory.
     int64_t in_flight = 0;
+    /// Bytes of one put or patch; nullopt = as many as may be in flight.
+    std::optional<int64_t> object;
+    /// Calls that run at once.
+    int64_t streams = 2048;
+    /// Entries and bytes of one page of a list or feed, and of a batch.
+    int64_t list_objects = 100'000;
+    int64_t list_bytes = 64 << 20;
   } limits;
 
   struct Eviction {

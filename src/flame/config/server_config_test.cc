@@ -358,5 +358,32 @@ TEST_F(ServerConfigTest, EverySettingHasASource) {
     EXPECT_THAT(source.ToString(), Not(IsEmpty())) << path;
 }
 
+TEST_F(ServerConfigTest, HttpIsOnLoopbackUnlessSaidOtherwise) {
+  const ServerConfig usual = Load();
+  EXPECT_EQ(FormatHostPort(usual.http.bind), "127.0.0.1:9092");
+  EXPECT_FALSE(usual.IsGiven("cache.http.endpoint"));
+  EXPECT_EQ(Load({"--http-endpoint", "off"}).http.endpoint, std::nullopt);
+  const ServerConfig given = Load({"--metrics-listen", "localhost:0"});
+  EXPECT_EQ(FormatHostPort(given.http.bind), "127.0.0.1:0");
+  EXPECT_TRUE(given.IsGiven("cache.http.endpoint"));
+  EXPECT_EQ(FormatHostPort(Load({"--http-endpoint", "0.0.0.0"}).http.bind),
+            "0.0.0.0:9092");
+  for (const char* bad :
+       {"https://127.0.0.1", "grpc://127.0.0.1", "", "of f", "192.0.2.x"})
+    EXPECT_THAT(Error({"--http-endpoint", bad}), HasSubstr("http")) << bad;
+}
+
+TEST_F(ServerConfigTest, LimitsMustMakeSense) {
+  const ServerConfig config =
+      Load({"--limits-in-flight", "1M", "--limits-object", "512K"});
+  EXPECT_EQ(config.limits.object, 512 << 10);
+  EXPECT_EQ(Load().limits.object, std::nullopt);
+  EXPECT_THAT(Error({"--limits-in-flight", "1M", "--limits-object", "2M"}),
+              HasSubstr("cache.limits.object"));
+  EXPECT_THAT(Error({"--limits-streams", "0"}), HasSubstr("cache.limits.streams"));
+  EXPECT_THAT(Error({"--limits-list-bytes", "1K"}),
+              HasSubstr("cache.limits.list_bytes must be 4096 or more"));
+}
+
 }  // namespace
 }  // namespace flame

@@ -104,6 +104,7 @@ constexpr Choice<LogFormat> kFormats[] = {{"text", LogFormat::kText},
 // The table.
 
 constexpr Text kNetwork = "Network";
+constexpr Text kHttp = "HTTP";
 constexpr Text kStorage = "Storage";
 constexpr Text kMemory = "Memory";
 constexpr Text kTls = "TLS";
@@ -160,6 +161,32 @@ constexpr Setting kSettings[] = {
      [](const Config& config) {
        return Unless(config.network_interface.empty(), config.network_interface);
      }},
+
+    {"cache.http.endpoint",
+     "--http-endpoint",
+     "FLAME_CACHE_HTTP_ENDPOINT",
+     "URL|off",
+     kHttp,
+     "http://127.0.0.1:9092",
+     "Where /metrics, /healthz and /readyz are served: http://HOST:PORT. Port 0 takes "
+     "any "
+     "free port; off serves nothing. When the default port is taken, the server runs "
+     "without; one that is set must be free.",
+     [](Text text, const Host&, Config* config) -> Status {
+       if (text == "off") {
+         config->http.endpoint.reset();
+         return Status::OK();
+       }
+       ARROW_ASSIGN_OR_RAISE(config->http.endpoint, ParseHttpEndpoint(text));
+       return Status::OK();
+     },
+     [](const Config& config) {
+       return Printed(config.http.endpoint ? FormatEndpoint(*config.http.endpoint)
+                                           : "off");
+     },
+     {},
+     {},
+     "--metrics-listen"},
 
     {"cache.storage", "--storage", "FLAME_CACHE_STORAGE", "URL", kStorage,
      "fs:// and the user's data folder",
@@ -270,6 +297,48 @@ constexpr Setting kSettings[] = {
        return ReadBytes(text, &config->limits.in_flight);
      },
      [](const Config& config) { return Printed(FormatSize(config.limits.in_flight)); }},
+
+    {"cache.limits.object", "--limits-object", "FLAME_CACHE_LIMITS_OBJECT", "SIZE",
+     kMemory, "limits.in_flight",
+     "Bytes of the largest put or patch; a larger one is refused.",
+     [](Text text, const Host&, Config* config) -> Status {
+       int64_t bytes = 0;
+       ARROW_RETURN_NOT_OK(ReadBytes(text, &bytes));
+       config->limits.object = bytes;
+       return Status::OK();
+     },
+     [](const Config& config) {
+       return Printed(FormatSize(config.limits.object.value_or(config.limits.in_flight)));
+     }},
+
+    {"cache.limits.streams", "--limits-streams", "FLAME_CACHE_LIMITS_STREAMS", "COUNT",
+     kMemory, "2048", "Calls that may run at once; one more is refused.",
+     [](Text text, const Host&, Config* config) {
+       return ReadCount(text, &config->limits.streams);
+     },
+     [](const Config& config) {
+       return Printed(fmt::format("{}", config.limits.streams));
+     }},
+
+    {"cache.limits.list_objects", "--limits-list-objects",
+     "FLAME_CACHE_LIMITS_LIST_OBJECTS", "COUNT", kMemory, "100000",
+     "Objects or events in one page of a list or feed, and items in one batch; a request "
+     "for more is refused.",
+     [](Text text, const Host&, Config* config) {
+       return ReadCount(text, &config->limits.list_objects);
+     },
+     [](const Config& config) {
+       return Printed(fmt::format("{}", config.limits.list_objects));
+     }},
+
+    {"cache.limits.list_bytes", "--limits-list-bytes", "FLAME_CACHE_LIMITS_LIST_BYTES",
+     "SIZE", kMemory, "64M",
+     "Bytes in one page of a list or feed, and in the reply to one batch; a page that "
+     "would be larger ends early, and the next one goes on from there.",
+     [](Text text, const Host&, Config* config) {
+       return ReadBytes(text, &config->limits.list_bytes);
+     },
+     [](const Config& config) { return Printed(FormatSize(config.limits.list_bytes)); }},
 
     {"cache.tls.cert_file", "--tls-cert-file", "FLAME_CACHE_TLS_CERT_FILE", "PATH", kTls,
      "", "The server's certificate chain (PEM). Goes with the key.",

@@ -31,7 +31,8 @@ struct Setting {
   /// A variable that other programs read too (or an older name). `env` beats it, and a
   /// value of it that cannot be understood is a warning, not an error.
   std::string_view shared_env = {};
-  std::string_view old_path = {};  // A key of older documents that means this one.
+  std::string_view old_path = {};    // A key of older documents that means this one.
+  std::string_view other_flag = {};  // A second name of the flag.
 
   /// "max_memory"
   std::string_view key() const { return path.substr(path.rfind('.') + 1); }

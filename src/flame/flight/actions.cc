@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
+#include "flame/flight/listing.h"
+#include "flame/flight/reply.h"
 #include "flame/flight/upload.h"
 #include "flame/object/bson.h"
 #include "flame/object/object_ref.h"
@@ -20,8 +22,32 @@ using arrow::Status;
 using Bodies = std::vector<std::string>;
 
 constexpr int64_t kMaxRequestBytes = 64 << 20;
-constexpr int64_t kMaxPage = 100'000;
+constexpr int64_t kUsualPage = 1000;
 constexpr int64_t kMaxWaitMs = 60'000;
+constexpr std::chrono::seconds kMemoryPatience{10};
+
+/// Results that are all there.
+Results Ready(Bodies bodies) {
+  return [bodies = std::make_shared<Bodies>(std::move(bodies)),
+          next = size_t{0}]() mutable -> Result<std::optional<std::string>> {
+    if (next == bodies->size()) return std::nullopt;
+    return std::move((*bodies)[next++]);
+  };
+}
+
+/// The most that a client may ask for.
+Status CheckCount(const char* what, int64_t count, int64_t most) {
+  if (count <= most) return Status::OK();
+  return MakeError(
+      ErrorCode::kTooLarge,
+      fmt::format("{} {} are over the limit of {} (limits.list_objects); ask for fewer "
+                  "at a time",
+                  count, what, most));
+}
+
+/// An error that one item of a batch is answered with.
+void AddItemError(const ActionCall& call, DoorOperation operation, BsonWriter* answer,
+                  const Status& status);
 
 ObjectRef RefOf(const ActionCall& call, const Key& key, Version version) {
   return {call.options.endpoint, key.text(), version};
@@ -46,10 +72,10 @@ void AddError(BsonWriter* writer, const Status& status) {
 // ---------------------------------------------------------------------------------------
 // The stock dialect
 
-Result<Bodies> RunDelete(ActionCall call) {
+Result<Results> RunDelete(ActionCall call) {
   ARROW_ASSIGN_OR_RAISE(const Selection selection, Selection::Parse(call.text()));
   ARROW_RETURN_NOT_OK(call.cache->Delete(call.context, selection).status());
-  return Bodies{"OK"};
+  return Ready({"OK"});
 }
 
 std::string JsonString(std::string_view text) {
@@ -68,11 +94,18 @@ std::string JsonString(std::string_view text) {
 }
 
 /// `<key>:<base64>`, as clients sent before do_put existed. UPDATE wants a full key.
-Result<Bodies> RunTextPut(ActionCall call, bool update) {
+Result<Results> RunTextPut(ActionCall call, bool update) {
   const std::string_view text = call.text();
   const size_t colon = text.rfind(':');
   if (colon == text.npos) return InvalidError("the body must be <key>:<base64>");
   const std::string_view encoded = text.substr(colon + 1);
+  const int64_t decoded = std::ssize(encoded) / 4 * 3;
+  if (decoded > call.options.limits.object) {
+    return MakeError(ErrorCode::kTooLarge,
+                     fmt::format("{} bytes are over the limit of {} of one object "
+                                 "(limits.object); split it into several",
+                                 decoded, call.options.limits.object));
+  }
   auto data = arrow::util::base64_decode(encoded);
   ARROW_RETURN_NOT_OK(data.ok() ? Status::OK()
                                 : InvalidError("the body must be <key>:<base64>: " +
@@ -84,12 +117,12 @@ Result<Bodies> RunTextPut(ActionCall call, bool update) {
       call.cache->Put(call.context, target.key,
                       Payload::Opaque({arrow::Buffer::FromString(*std::move(data))}), {},
                       target.generated));
-  return Bodies{fmt::format(R"({{"endpoint": {}, "key": {}, "version": {}}})",
+  return Ready({fmt::format(R"({{"endpoint": {}, "key": {}, "version": {}}})",
                             JsonString(call.options.endpoint),
-                            JsonString(target.key.text()), result.version)};
+                            JsonString(target.key.text()), result.version)});
 }
-Result<Bodies> RunPut(ActionCall call) { return RunTextPut(std::move(call), false); }
-Result<Bodies> RunUpdate(ActionCall call) { return RunTextPut(std::move(call), true); }
+Result<Results> RunPut(ActionCall call) { return RunTextPut(std::move(call), false); }
+Result<Results> RunUpdate(ActionCall call) { return RunTextPut(std::move(call), true); }
 
 // ---------------------------------------------------------------------------------------
 // The document dialect
@@ -114,11 +147,18 @@ Result<std::pair<Key, WriteResult>> WriteItem(const ActionCall& call,
     return InvalidError("field 'retry' needs an 'op_id'");
   }
 
+  if (std::ssize(*data) > call.options.limits.object) {
+    return MakeError(ErrorCode::kTooLarge,
+                     fmt::format("{}: {} bytes are over the limit of {} of one object "
+                                 "(limits.object); split it into several",
+                                 key, data->size(), call.options.limits.object));
+  }
   std::shared_ptr<const Payload> payload;
   const auto bytes = Slice(call, *data);
   if (kind.value_or("opaque") == "native") {
-    auto decoded = DecodeIpcStream(bytes);
+    auto decoded = DecodeIpcStream(bytes, call.options.limits.object);
     if (!decoded.ok()) {
+      if (IsError(decoded.status(), ErrorCode::kTooLarge)) return decoded.status();
       return InvalidError("malformed Arrow data: " + decoded.status().message());
     }
     payload = *std::move(decoded);
@@ -148,14 +188,11 @@ Result<std::pair<Key, WriteResult>> WriteItem(const ActionCall& call,
   return std::pair{std::move(target), result};
 }
 
-Result<Bodies> RunWrites(ActionCall call) {
-  if (call.body->size() > kMaxRequestBytes) {
-    return MakeError(ErrorCode::kTooLarge,
-                     fmt::format("the request has {} bytes, the most is {}; use do_put",
-                                 call.body->size(), kMaxRequestBytes));
-  }
+Result<Results> RunWrites(ActionCall call) {
   ARROW_ASSIGN_OR_RAISE(const BsonReader request, BsonReader::Open(call.text()));
   ARROW_ASSIGN_OR_RAISE(const auto items, request.RequireArray("items"));
+  ARROW_RETURN_NOT_OK(
+      CheckCount("items", std::ssize(items), call.options.limits.list_objects));
   Bodies results;
   for (const BsonReader& item : items) {
     BsonWriter answer;
@@ -167,11 +204,12 @@ Result<Bodies> RunWrites(ActionCall call) {
           .Add("key", ref.key)
           .Add("version", ref.version);
     } else {
-      AddError(&answer, WithDefaultOutcome(written.status(), Outcome::kNotApplied));
+      AddItemError(call, DoorOperation::kBatchPut, &answer,
+                   WithDefaultOutcome(written.status(), Outcome::kNotApplied));
     }
     results.push_back(answer.Finish());
   }
-  return results;
+  return Ready(std::move(results));
 }
 
 /// A part of an object as one binary: opaque bytes, or an Arrow IPC stream.
@@ -187,21 +225,18 @@ std::string_view View(const arrow::Buffer& buffer) {
           static_cast<size_t>(buffer.size())};
 }
 
-Status AddSnapshot(const Snapshot& snapshot, Version known, int64_t inline_max,
-                   BsonWriter* answer) {
+Status AddSnapshot(const Snapshot& snapshot, const ReplyOptions& reply,
+                   int64_t inline_max, BsonWriter* answer) {
   answer->AddBool("found", true)
       .Add("version", snapshot.version)
       .Add("base_version", snapshot.base_version)
       .Add("kind", KindName(snapshot.kind()));
-  const bool incremental =
-      known != 0 && snapshot.base_version <= known && known < snapshot.version;
-  const auto patches = snapshot.PatchesAfter(incremental ? known : 0);
-  int64_t bytes = incremental ? 0 : snapshot.base->size();
-  for (const Patch* patch : patches) bytes += patch->payload->size();
-  if (bytes > inline_max) {
+  if (ReplyBytes(snapshot, reply) > inline_max) {
     answer->Add("reply", "stream");
     return Status::OK();
   }
+  const bool incremental = IsIncremental(snapshot, reply);
+  const auto patches = snapshot.PatchesAfter(incremental ? reply.known : 0);
   answer->Add("reply", incremental ? "patches" : "full");
   if (!incremental) {
     ARROW_ASSIGN_OR_RAISE(const auto base, Flatten(snapshot, *snapshot.base));
@@ -217,49 +252,84 @@ Status AddSnapshot(const Snapshot& snapshot, Version known, int64_t inline_max,
   return Status::OK();
 }
 
-Status ReadItem(const ActionCall& call, const BsonReader& item, int64_t inline_max,
-                BsonWriter* answer) {
-  ARROW_ASSIGN_OR_RAISE(const std::string text, item.RequireString("key"));
-  ARROW_ASSIGN_OR_RAISE(const auto known, item.Int("known"));
-  ARROW_ASSIGN_OR_RAISE(const Key key, Key::Parse(text));
-  ARROW_ASSIGN_OR_RAISE(const GetResult got,
-                        call.cache->Get(call.context, key, known.value_or(0)));
-  if (std::holds_alternative<Absent>(got)) {
-    answer->AddBool("found", false);
-  } else if (const auto* unmodified = std::get_if<NotModified>(&got)) {
-    answer->AddBool("found", true)
-        .Add("version", unmodified->version)
-        .Add("kind", KindName(unmodified->kind))
-        .Add("reply", "not-modified");
-  } else {
-    return AddSnapshot(*std::get<std::shared_ptr<const Snapshot>>(got), known.value_or(0),
-                       inline_max, answer);
+/// Answers the items of a flame.get, one at a time.
+class Reads {
+ public:
+  static Result<std::shared_ptr<Reads>> Open(ActionCall call) {
+    ARROW_ASSIGN_OR_RAISE(const BsonReader request, BsonReader::Open(call.text()));
+    ARROW_ASSIGN_OR_RAISE(auto items, request.RequireArray("items"));
+    const FlightLimits& limits = call.options.limits;
+    ARROW_RETURN_NOT_OK(CheckCount("items", std::ssize(items), limits.list_objects));
+    ARROW_ASSIGN_OR_RAISE(const auto inline_max, request.Int("inline_max"));
+    auto reads = std::make_shared<Reads>(std::move(call));
+    reads->items_ = std::move(items);
+    reads->inline_max_ = inline_max.value_or(kUsualInlineMax);
+    reads->room_ = limits.list_bytes;
+    return reads;
   }
-  return Status::OK();
-}
+  explicit Reads(ActionCall call) : call_(std::move(call)) {}
 
-Result<Bodies> RunReads(ActionCall call) {
-  ARROW_ASSIGN_OR_RAISE(const BsonReader request, BsonReader::Open(call.text()));
-  ARROW_ASSIGN_OR_RAISE(const auto items, request.RequireArray("items"));
-  ARROW_ASSIGN_OR_RAISE(const auto inline_max, request.Int("inline_max"));
-  // All replies of one call are in memory at once: together they stay below the most that
-  // one may have.
-  int64_t room = kMaxRequestBytes;
-  Bodies results;
-  for (const BsonReader& item : items) {
-    auto answer = std::make_unique<BsonWriter>();
-    answer->AddInt32("index", static_cast<int32_t>(results.size()));
-    const Status status = ReadItem(
-        call, item, std::min(inline_max.value_or(64 * 1024), room), answer.get());
-    if (!status.ok()) {
-      answer = std::make_unique<BsonWriter>();
-      answer->AddInt32("index", static_cast<int32_t>(results.size()));
-      AddError(answer.get(), status);
-    }
-    results.push_back(answer->Finish());
-    room = std::max<int64_t>(room - std::ssize(results.back()), 0);
+  Result<std::optional<std::string>> Next() {
+    lease_.reset();
+    if (next_ == items_.size()) return std::nullopt;
+    BsonWriter answer;
+    answer.AddInt32("index", static_cast<int32_t>(next_));
+    BsonWriter failed;
+    failed.AddInt32("index", static_cast<int32_t>(next_));
+    const Status status = Read(items_[next_++], &answer);
+    if (!status.ok()) AddItemError(call_, DoorOperation::kBatchGet, &failed, status);
+    std::string text = (status.ok() ? answer : failed).Finish();
+    room_ = std::max<int64_t>(room_ - std::ssize(text), 0);
+    return text;
   }
-  return results;
+
+ private:
+  Status Read(const BsonReader& item, BsonWriter* answer) {
+    ARROW_ASSIGN_OR_RAISE(const std::string text, item.RequireString("key"));
+    ARROW_ASSIGN_OR_RAISE(const auto known, item.Int("known"));
+    ARROW_ASSIGN_OR_RAISE(const Key key, Key::Parse(text));
+    const ReplyOptions reply{known.value_or(0), /*document=*/true, {}};
+    // The client takes all of them as one: together they stay within a page.
+    const int64_t inline_max = std::min(inline_max_, room_);
+    ARROW_ASSIGN_OR_RAISE(
+        ReplyLeases::Held held,
+        call_.replies->Read(
+            [&] { return call_.cache->Get(call_.context, key, reply.known); },
+            [&](const Snapshot& found) {
+              const int64_t bytes = ReplyBytes(found, reply);
+              return bytes > inline_max ? 0 : bytes;
+            },
+            call_.context.cancelled));
+    if (std::holds_alternative<Absent>(held.got)) {
+      answer->AddBool("found", false);
+    } else if (const auto* unmodified = std::get_if<NotModified>(&held.got)) {
+      answer->AddBool("found", true)
+          .Add("version", unmodified->version)
+          .Add("kind", KindName(unmodified->kind))
+          .Add("reply", "not-modified");
+    } else {
+      lease_ = std::move(held.lease);
+      const auto& snapshot = *std::get<std::shared_ptr<const Snapshot>>(held.got);
+      const bool incremental = IsIncremental(snapshot, reply);
+      if (incremental) call_.metrics->incremental.Add();
+      return AddSnapshot(snapshot, reply, inline_max, answer);
+    }
+    return Status::OK();
+  }
+
+  static constexpr int64_t kUsualInlineMax = 64 * 1024;
+
+  const ActionCall call_;
+  std::vector<BsonReader> items_;  // Parts of call_'s body.
+  int64_t inline_max_ = 0;
+  int64_t room_ = 0;
+  size_t next_ = 0;
+  std::shared_ptr<const void> lease_;  // Of the last result, which is on its way.
+};
+
+Result<Results> RunReads(ActionCall call) {
+  ARROW_ASSIGN_OR_RAISE(auto reads, Reads::Open(std::move(call)));
+  return [reads = std::move(reads)] { return reads->Next(); };
 }
 
 Result<std::string> StatDocument(const ObjectStat& stat, bool with_schema) {
@@ -284,44 +354,53 @@ Result<std::string> StatDocument(const ObjectStat& stat, bool with_schema) {
   return document.Finish();
 }
 
-Result<Bodies> RunStat(ActionCall call) {
+Result<Results> RunStat(ActionCall call) {
   ARROW_ASSIGN_OR_RAISE(const BsonReader request, BsonReader::Open(call.text()));
   ARROW_ASSIGN_OR_RAISE(const std::string text, request.RequireString("key"));
   ARROW_ASSIGN_OR_RAISE(const Key key, Key::Parse(text));
   ARROW_ASSIGN_OR_RAISE(const auto stat, call.cache->Stat(call.context, key));
-  if (!stat) return Bodies{BsonWriter().AddBool("found", false).Finish()};
+  if (!stat) return Ready({BsonWriter().AddBool("found", false).Finish()});
   ARROW_ASSIGN_OR_RAISE(std::string document, StatDocument(*stat, /*with_schema=*/true));
-  return Bodies{std::move(document)};
+  return Ready({std::move(document)});
 }
 
-Result<int64_t> PageSize(const BsonReader& request) {
+Result<int64_t> PageSize(const ActionCall& call, const BsonReader& request) {
   ARROW_ASSIGN_OR_RAISE(const auto limit, request.Int("limit"));
-  if (limit && (*limit < 1 || *limit > kMaxPage)) {
-    return InvalidError(
-        fmt::format("field 'limit' is {}; it must be 1 to {}", *limit, kMaxPage));
-  }
-  return limit.value_or(1000);
+  const int64_t most = call.options.limits.list_objects;
+  if (limit && *limit < 1)
+    return InvalidError(fmt::format("field 'limit' is {}; it must be 1 or more", *limit));
+  if (limit) ARROW_RETURN_NOT_OK(CheckCount("entries in a page", *limit, most));
+  return limit.value_or(std::min(kUsualPage, most));
 }
 
-Result<Bodies> RunList(ActionCall call) {
+Result<Results> RunList(ActionCall call) {
   ARROW_ASSIGN_OR_RAISE(const BsonReader request, BsonReader::Open(call.text()));
   ARROW_ASSIGN_OR_RAISE(const auto prefix, request.String("prefix"));
   ARROW_ASSIGN_OR_RAISE(const auto after, request.String("after"));
-  ARROW_ASSIGN_OR_RAISE(const int64_t limit, PageSize(request));
-  ARROW_ASSIGN_OR_RAISE(
-      const auto stats,
-      call.cache->List(call.context, prefix.value_or(""), after.value_or(""), limit));
-  Bodies results;
-  for (const ObjectStat& stat : stats) {
-    ARROW_ASSIGN_OR_RAISE(std::string document,
-                          StatDocument(stat, /*with_schema=*/false));
-    results.push_back(std::move(document));
-  }
-  results.push_back(BsonWriter().AddBool("end", std::ssize(stats) < limit).Finish());
-  return results;
+  ARROW_ASSIGN_OR_RAISE(const int64_t limit, PageSize(call, request));
+  return [lister = std::make_shared<Lister>(call.cache, call.context, prefix.value_or(""),
+                                            after.value_or("")),
+          left = limit, room = call.options.limits.list_bytes,
+          ended = false]() mutable -> Result<std::optional<std::string>> {
+    if (ended) return std::nullopt;
+    std::optional<ObjectStat> stat;
+    // One at least, however little room there is: every page brings its reader forward.
+    if (left > 0 && room > 0) {
+      ARROW_ASSIGN_OR_RAISE(stat, lister->Next());
+      if (stat) {
+        ARROW_ASSIGN_OR_RAISE(std::string document,
+                              StatDocument(*stat, /*with_schema=*/false));
+        --left;
+        room -= std::ssize(document);
+        return document;
+      }
+    }
+    ended = true;
+    return BsonWriter().AddBool("end", left > 0 && room > 0).Finish();
+  };
 }
 
-Result<Bodies> RunCountedDelete(ActionCall call) {
+Result<Results> RunCountedDelete(ActionCall call) {
   ARROW_ASSIGN_OR_RAISE(const BsonReader request, BsonReader::Open(call.text()));
   ARROW_ASSIGN_OR_RAISE(const std::string prefix, request.RequireString("prefix"));
   ARROW_ASSIGN_OR_RAISE(const Selection selection, Selection::Parse(prefix));
@@ -336,7 +415,7 @@ Result<Bodies> RunCountedDelete(ActionCall call) {
   }
   ARROW_ASSIGN_OR_RAISE(const int64_t deleted,
                         call.cache->Delete(call.context, selection, options));
-  return Bodies{BsonWriter().Add("deleted", deleted).Finish()};
+  return Ready({BsonWriter().Add("deleted", deleted).Finish()});
 }
 
 std::string EventDocument(std::string_view event, const std::string& key, Version version,
@@ -349,87 +428,129 @@ std::string EventDocument(std::string_view event, const std::string& key, Versio
       .Finish();
 }
 
-Result<Bodies> RunFeed(ActionCall call) {
+Result<Results> RunFeed(ActionCall call) {
   ARROW_ASSIGN_OR_RAISE(const BsonReader request, BsonReader::Open(call.text()));
   ARROW_ASSIGN_OR_RAISE(const auto cursor, request.Binary("cursor"));
   ARROW_ASSIGN_OR_RAISE(const auto prefix, request.String("prefix"));
-  ARROW_ASSIGN_OR_RAISE(const int64_t limit, PageSize(request));
+  ARROW_ASSIGN_OR_RAISE(const int64_t limit, PageSize(call, request));
   ARROW_ASSIGN_OR_RAISE(const auto wait_ms, request.Int("wait_ms"));
   const auto wait =
       std::chrono::milliseconds(std::clamp<int64_t>(wait_ms.value_or(0), 0, kMaxWaitMs));
-  ARROW_ASSIGN_OR_RAISE(const auto page,
+  ARROW_ASSIGN_OR_RAISE(auto page,
                         call.cache->ReadFeed(call.context, cursor.value_or(""),
                                              prefix.value_or(""), limit, wait));
-  Bodies results;
-  if (page.gap) {
-    results.push_back(EventDocument("gap", "", 0, ""));
-    std::string after;
-    while (true) {
-      ARROW_ASSIGN_OR_RAISE(
-          const auto stats,
-          call.cache->List(call.context, prefix.value_or(""), after, /*limit=*/1000));
-      if (stats.empty()) break;
-      for (const ObjectStat& stat : stats) {
-        results.push_back(
-            EventDocument("state", stat.key.text(), stat.version, KindName(stat.kind)));
-      }
-      after = stats.back().key.text();
+  const std::string last = BsonWriter().AddBinary("cursor", page.cursor).Finish();
+  if (!page.gap) {
+    Bodies results;
+    for (const CommitEvent& event : page.events) {
+      results.push_back(EventDocument(NameOf(event.type), event.key.text(), event.version,
+                                      KindName(event.kind)));
     }
+    results.push_back(last);
+    return Ready(std::move(results));
   }
-  for (const CommitEvent& event : page.events) {
-    results.push_back(EventDocument(NameOf(event.type), event.key.text(), event.version,
-                                    KindName(event.kind)));
-  }
-  results.push_back(BsonWriter().AddBinary("cursor", page.cursor).Finish());
-  return results;
+  // The cursor is from before the state is read, however long that takes.
+  enum class Step { kGap, kStates, kEnd };
+  return
+      [lister = std::make_shared<Lister>(call.cache, call.context, prefix.value_or("")),
+       last, step = Step::kGap]() mutable -> Result<std::optional<std::string>> {
+        if (step == Step::kGap) {
+          step = Step::kStates;
+          return EventDocument("gap", "", 0, "");
+        }
+        if (step == Step::kEnd) return std::nullopt;
+        ARROW_ASSIGN_OR_RAISE(const auto stat, lister->Next());
+        if (stat) {
+          return EventDocument("state", stat->key.text(), stat->version,
+                               KindName(stat->kind));
+        }
+        step = Step::kEnd;
+        return last;
+      };
 }
 
-Result<Bodies> RunInfo(ActionCall call) {
-  return Bodies{BsonWriter()
+Result<Results> RunInfo(ActionCall call) {
+  return Ready({BsonWriter()
                     .Add("program", "flame-object-cache")
                     .Add("version", call.options.version)
                     .Add("endpoint", call.options.endpoint)
                     .Add("store_id", call.options.store_id)
                     .Add("storage", call.options.storage)
                     .Add("started_ms", call.options.started_ms)
-                    .Finish()};
+                    .Finish()});
 }
 
 struct ActionRow {
   const char* type;
   const char* description;
-  Result<Bodies> (*run)(ActionCall call);
+  Result<Results> (*run)(ActionCall call);
+  DoorOperation operation;
 };
 
 constexpr std::array kActions{
     ActionRow{"DELETE", "Delete objects. Body: a key, a prefix app/session, or app/*.",
-              RunDelete},
+              RunDelete, DoorOperation::kDelete},
     ActionRow{"PUT", "Put an object. Body: <key or prefix>:<base64>. Older clients.",
-              RunPut},
+              RunPut, DoorOperation::kPut},
     ActionRow{"UPDATE", "Replace an object. Body: <key>:<base64>. Older clients.",
-              RunUpdate},
-    ActionRow{"flame.put", "Write small objects. BSON {items}.", RunWrites},
+              RunUpdate, DoorOperation::kPut},
+    ActionRow{"flame.put", "Write small objects. BSON {items}.", RunWrites,
+              DoorOperation::kBatchPut},
     ActionRow{"flame.get", "Read small objects, conditionally. BSON {items, inline_max}.",
-              RunReads},
-    ActionRow{"flame.stat", "What is known of an object. BSON {key}.", RunStat},
-    ActionRow{"flame.list", "Objects in key order. BSON {prefix, after, limit}.",
-              RunList},
+              RunReads, DoorOperation::kBatchGet},
+    ActionRow{"flame.stat", "What is known of an object. BSON {key}.", RunStat,
+              DoorOperation::kStat},
+    ActionRow{"flame.list", "Objects in key order. BSON {prefix, after, limit}.", RunList,
+              DoorOperation::kList},
     ActionRow{"flame.delete", "Delete and count. BSON {prefix, if_version}.",
-              RunCountedDelete},
+              RunCountedDelete, DoorOperation::kDelete},
     ActionRow{"flame.feed", "What changed since. BSON {cursor, prefix, limit, wait_ms}.",
-              RunFeed},
-    ActionRow{"flame.info", "About this server.", RunInfo},
+              RunFeed, DoorOperation::kFeed},
+    ActionRow{"flame.info", "About this server.", RunInfo, DoorOperation::kInfo},
 };
+
+const ActionRow* FindAction(std::string_view type) {
+  const auto row = std::find_if(kActions.begin(), kActions.end(),
+                                [&](const ActionRow& r) { return type == r.type; });
+  return row == kActions.end() ? nullptr : &*row;
+}
+
+void AddItemError(const ActionCall& call, DoorOperation operation, BsonWriter* answer,
+                  const Status& status) {
+  call.metrics->of(operation).errors[static_cast<size_t>(CodeOf(status))].Add();
+  AddError(answer, status);
+}
 
 }  // namespace
 
-Result<Bodies> RunAction(const std::string& type, ActionCall call) {
-  for (const ActionRow& row : kActions) {
-    if (type == row.type) return row.run(std::move(call));
+DoorOperation OperationOf(const std::string& type) {
+  const ActionRow* row = FindAction(type);
+  return row == nullptr ? DoorOperation::kUnknown : row->operation;
+}
+
+Result<Results> RunAction(const std::string& type, ActionCall call) {
+  const ActionRow* row = FindAction(type);
+  if (row == nullptr) {
+    std::string known;
+    for (const ActionRow& there : kActions) known += fmt::format(" {}", there.type);
+    return InvalidError(
+        fmt::format("unknown action '{}'; there are:{}", type.substr(0, 100), known));
   }
-  std::string known;
-  for (const ActionRow& row : kActions) known += fmt::format(" {}", row.type);
-  return InvalidError(fmt::format("unknown action '{}'; there are:{}", type, known));
+  if (call.body->size() > kMaxRequestBytes) {
+    return MakeError(ErrorCode::kTooLarge,
+                     fmt::format("the request has {} bytes, the most is {}; use do_put",
+                                 call.body->size(), kMaxRequestBytes));
+  }
+  // Decoded, it is there twice. A batch of reads keeps it while the client takes the
+  // results: that must not keep others from writing.
+  const int64_t bytes = 2 * call.body->size();
+  const auto& cancelled = call.context.cancelled;
+  ARROW_ASSIGN_OR_RAISE(auto lease,
+                        row->operation == DoorOperation::kBatchGet
+                            ? call.replies->Acquire(bytes, cancelled)
+                            : call.budget->Acquire(bytes, kMemoryPatience, cancelled));
+  call.lease = std::make_shared<const Budget::Lease>(std::move(lease));
+  return row->run(std::move(call));
 }
 
 std::vector<arrow::flight::ActionType> KnownActions() {

@@ -314,6 +314,14 @@ bool IsIncremental(const Snapshot& snapshot, const ReplyOptions& options) {
          options.known < snapshot.version;
 }
 
+int64_t ReplyBytes(const Snapshot& snapshot, const ReplyOptions& options) {
+  if (!IsIncremental(snapshot, options)) return snapshot.bytes;
+  int64_t bytes = 0;
+  for (const Patch* patch : snapshot.PatchesAfter(options.known))
+    bytes += patch->payload->size();
+  return bytes;
+}
+
 Result<std::unique_ptr<FlightDataStream>> MakeReply(
     std::shared_ptr<const Snapshot> snapshot, const ReplyOptions& options) {
   return snapshot->kind() == Kind::kNative ? MakeNativeReply(*snapshot, options)

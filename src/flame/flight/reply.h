@@ -27,6 +27,9 @@ const std::shared_ptr<arrow::Schema>& OpaqueReplySchema();
 /// True if patches newer than `known` are all that its holder lacks.
 bool IsIncremental(const Snapshot& snapshot, const ReplyOptions& options);
 
+/// Payload bytes that the reply will hold.
+int64_t ReplyBytes(const Snapshot& snapshot, const ReplyOptions& options);
+
 /// kTooLarge if the stock dialect can't carry the object.
 arrow::Result<std::unique_ptr<arrow::flight::FlightDataStream>> MakeReply(
     std::shared_ptr<const Snapshot> snapshot, const ReplyOptions& options);

@@ -10,10 +10,14 @@
 
 #include <arrow/flight/server.h>
 
+#include "flame/base/metrics.h"
 #include "flame/cache/cache.h"
+#include "flame/flight/limits.h"
+#include "flame/flight/reply_leases.h"
 #include "flame/memory/buffer_pool.h"
 
 namespace flame {
+class Call;  // flame/flight/call.h
 
 struct FlightServiceOptions {
   std::string endpoint;  // Advertised to clients: grpc://host:port.
@@ -21,16 +25,22 @@ struct FlightServiceOptions {
   std::string storage;   // For people: "none" or the storage's URL.
   std::string store_id;
   int64_t started_ms = 0;
+  FlightLimits limits;
 };
 
 class FlightService final : public arrow::flight::FlightServerBase {
  public:
-  /// `cache` and `budget` are borrowed and must outlive the service.
+  /// `cache` and `budget` are borrowed and must outlive the service. Uploads are counted
+  /// against the budget; replies may hold as much again.
   FlightService(Cache* cache, Budget* budget, FlightServiceOptions options);
   ~FlightService() override;
 
   /// The endpoint may depend on the port that Init() bound. Call before Serve().
   void set_endpoint(std::string endpoint) { options_.endpoint = std::move(endpoint); }
+
+  /// What this door has counted, and what its replies hold.
+  const DoorMetrics& metrics() const { return metrics_; }
+  const Budget& replies() const { return replies_.budget(); }
 
   arrow::Status ListFlights(
       const arrow::flight::ServerCallContext& context,
@@ -58,11 +68,13 @@ class FlightService final : public arrow::flight::FlightServerBase {
  private:
   arrow::Status Put(const arrow::flight::ServerCallContext& context,
                     arrow::flight::FlightMessageReader* reader,
-                    arrow::flight::FlightMetadataWriter* writer, std::string* shown);
+                    arrow::flight::FlightMetadataWriter* writer, Call* call);
 
   Cache* const cache_;    // Borrowed.
   Budget* const budget_;  // Borrowed.
   FlightServiceOptions options_;
+  DoorMetrics metrics_{"flight"};
+  ReplyLeases replies_;
 };
 
 }  // namespace flame

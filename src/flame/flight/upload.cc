@@ -1,11 +1,15 @@
 #include "flame/flight/upload.h"
 
+#include <unordered_set>
+
 #include <arrow/array.h>
+#include <arrow/device.h>
 #include <arrow/record_batch.h>
 #include <arrow/util/align_util.h>
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
+#include "flame/flight/message_size.h"
 #include "flame/object/bson.h"
 
 namespace flame {
@@ -17,6 +21,11 @@ using arrow::flight::FlightDescriptor;
 
 constexpr std::string_view kPatchCommand = "PATCH:";
 constexpr std::chrono::seconds kMemoryPatience{10};  // How long an upload waits for room.
+// It is kept with each object, in its row.
+constexpr int64_t kMaxSchemaBytes = 16 << 20;
+constexpr int64_t kChunkBytes = 160;  // Of the objects around one chunk.
+constexpr int64_t kWaste =
+    256 << 10;  // Bytes held for nothing that are not worth a copy.
 
 Result<PutRequest> ParseDocument(std::string_view bytes) {
   ARROW_ASSIGN_OR_RAISE(const BsonReader document, BsonReader::Open(bytes));
@@ -66,32 +75,33 @@ Result<int> DataColumn(const arrow::Schema& schema) {
       schema.ToString(), kFormatKey, kNativeFormat));
 }
 
-/// Append the values of `array`, sharing its buffer; neighbours without a gap become one
-/// chunk.
+/// Append `length` bytes at `offset` of `data`; neighbours become one chunk.
+void AppendChunk(const std::shared_ptr<arrow::Buffer>& data, int64_t offset,
+                 int64_t length, Chunks* chunks) {
+  if (length == 0) return;
+  if (!chunks->empty() && chunks->back()->parent() == data &&
+      chunks->back()->data() + chunks->back()->size() == data->data() + offset) {
+    const int64_t begin = chunks->back()->data() - data->data();
+    chunks->back() = arrow::SliceBuffer(data, begin, offset + length - begin);
+    return;
+  }
+  chunks->push_back(arrow::SliceBuffer(data, offset, length));
+}
+
+/// Append the values of `array`, sharing its buffer.
 template <typename ArrayType>
 void AppendValues(const ArrayType& array, Chunks* chunks) {
   const auto& data = array.value_data();
+  if (array.length() == 0) return;
   if (array.null_count() == 0) {
-    const int64_t begin = array.length() > 0 ? array.value_offset(0) : 0;
-    const int64_t end = array.length() > 0 ? array.value_offset(array.length()) : 0;
-    if (end > begin) chunks->push_back(arrow::SliceBuffer(data, begin, end - begin));
+    const int64_t begin = array.value_offset(0);
+    AppendChunk(data, begin, array.value_offset(array.length()) - begin, chunks);
     return;
   }
   for (int64_t i = 0; i < array.length(); ++i) {
-    if (array.IsNull(i) || array.value_length(i) == 0) continue;
-    chunks->push_back(
-        arrow::SliceBuffer(data, array.value_offset(i), array.value_length(i)));
+    if (!array.IsNull(i))
+      AppendChunk(data, array.value_offset(i), array.value_length(i), chunks);
   }
-}
-
-int64_t BytesOf(const arrow::RecordBatch& batch) {
-  int64_t bytes = 0;
-  for (const auto& column : batch.column_data()) {
-    for (const auto& buffer : column->buffers) {
-      if (buffer != nullptr) bytes += buffer->size();
-    }
-  }
-  return bytes;
 }
 
 Status Malformed(const Status& status) {
@@ -142,67 +152,153 @@ Result<PutRequest> PutRequest::Parse(const FlightDescriptor& descriptor) {
       "PATCH:<key>, or a command document");
 }
 
-Result<std::shared_ptr<const Payload>> ReadUpload(
-    const PutRequest& request, arrow::flight::FlightMessageReader* reader, Budget* budget,
-    const std::function<bool()>& cancelled, std::vector<Budget::Lease>* leases) {
-  auto schema_result = reader->GetSchema();
-  ARROW_RETURN_NOT_OK(Malformed(schema_result.status()));
-  const auto& schema = *schema_result;
-  // A stock PATCH is opaque whatever its schema's metadata says.
-  const bool native = request.op == PutRequest::Op::kAppend ||
-                      (request.op == PutRequest::Op::kPut && IsNative(*schema));
-  int data_column = -1;
-  if (!native) {
-    ARROW_ASSIGN_OR_RAISE(data_column, DataColumn(*schema));
+namespace {
+
+/// Memory of its own for what would keep much more alive.
+bool Wasteful(int64_t used, int64_t memory) { return memory > 2 * used + kWaste; }
+
+/// Reads one upload.
+class Uploader {
+ public:
+  Uploader(const PutRequest& request, const UploadContext& context, Upload* upload)
+      : request_(request), context_(context), upload_(*upload) {}
+
+  Status Start(const std::shared_ptr<arrow::Schema>& schema) {
+    schema_ = schema;
+    // A stock PATCH is opaque whatever its schema's metadata says.
+    native_ = request_.op == PutRequest::Op::kAppend ||
+              (request_.op == PutRequest::Op::kPut && IsNative(*schema));
+    if (!native_) return DataColumn(*schema).Value(&data_column_);
+    const int64_t bytes = SizeOf(*schema);
+    if (bytes > kMaxSchemaBytes) {
+      return MakeError(ErrorCode::kTooLarge,
+                       fmt::format("the schema has some {} bytes, the most is {}; keep "
+                                   "large metadata in an object of its own",
+                                   bytes, kMaxSchemaBytes));
+    }
+    return Lease(bytes);
   }
 
-  Chunks chunks;
-  std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
-  int64_t count = 0;
+  Status Add(const std::shared_ptr<arrow::RecordBatch>& batch) {
+    ++count_;
+    const BatchSize size = SizeOf(*batch, native_ ? &counted_ : nullptr);
+    upload_.received_bytes += size.bytes;
+    if (upload_.received_bytes > context_.limits.object) return TooLarge();
+    ARROW_RETURN_NOT_OK(Lease(size.memory + (native_ ? size.around : 0)));
+    return native_ ? AddNative(batch, size) : AddOpaque(*batch, size);
+  }
+
+  Result<std::shared_ptr<const Payload>> End() {
+    // A client that gives up in good order half-closes the call as if it were done: only
+    // the promised number tells.
+    if (request_.batches && *request_.batches != count_) {
+      return WithOutcome(InvalidError(fmt::format(
+                             "the upload broke off: {} of {} batches came; send it again",
+                             count_, *request_.batches)),
+                         Outcome::kNotApplied);
+    }
+    if (!native_) return Payload::Opaque(std::move(chunks_));
+    return EncodeNative(StripReserved(schema_), batches_);
+  }
+
+ private:
+  Status TooLarge() const {
+    return MakeError(
+        ErrorCode::kTooLarge,
+        fmt::format("{}: over {} bytes, the most that one put or patch may have "
+                    "(limits.object); split it into several objects",
+                    request_.target.key.text(), context_.limits.object));
+  }
+
+  Status Lease(int64_t bytes) {
+    if (bytes == 0) return Status::OK();
+    leased_ += bytes;
+    // What can never fit is not waited for.
+    if (leased_ > context_.budget->limit()) {
+      return MakeError(
+          ErrorCode::kTooLarge,
+          fmt::format("{}: the upload takes {} bytes of memory at once, more than the {} "
+                      "that may be in flight (limits.in_flight); split it into several "
+                      "objects",
+                      request_.target.key.text(), leased_, context_.budget->limit()));
+    }
+    ARROW_ASSIGN_OR_RAISE(
+        auto lease, context_.budget->Acquire(bytes, kMemoryPatience, context_.cancelled));
+    upload_.leases.push_back(std::move(lease));
+    return Status::OK();
+  }
+
+  Status AddNative(std::shared_ptr<arrow::RecordBatch> batch, const BatchSize& size) {
+    ARROW_RETURN_NOT_OK(Malformed(batch->ValidateFull()));
+    if (Wasteful(size.bytes, size.memory)) {
+      ARROW_ASSIGN_OR_RAISE(batch, batch->CopyTo(arrow::default_cpu_memory_manager()));
+      counted_.clear();  // Others may come to lie where the message lay.
+    }
+    batches_.push_back(std::move(batch));
+    return Status::OK();
+  }
+
+  Status AddOpaque(const arrow::RecordBatch& batch, const BatchSize& size) {
+    // Messages arrive at odd addresses: the offsets are moved to where they can be read.
+    ARROW_ASSIGN_OR_RAISE(const auto column,
+                          arrow::util::EnsureAlignment(batch.column(data_column_),
+                                                       arrow::util::kValueAlignment,
+                                                       arrow::default_memory_pool()));
+    ARROW_RETURN_NOT_OK(Malformed(column->ValidateFull()));
+    Chunks chunks;
+    if (column->type_id() == arrow::Type::BINARY) {
+      AppendValues(static_cast<const arrow::BinaryArray&>(*column), &chunks);
+    } else {
+      AppendValues(static_cast<const arrow::LargeBinaryArray&>(*column), &chunks);
+    }
+    int64_t used = 0;
+    for (const auto& chunk : chunks) used += chunk->size();
+    const int64_t around = std::ssize(chunks) * kChunkBytes;
+    if (Wasteful(used, size.memory + around)) {
+      ARROW_ASSIGN_OR_RAISE(auto joined, arrow::ConcatenateBuffers(chunks));
+      chunks = {std::move(joined)};
+    } else {
+      ARROW_RETURN_NOT_OK(Lease(around));
+    }
+    chunks_.insert(chunks_.end(), chunks.begin(), chunks.end());
+    return Status::OK();
+  }
+
+  const PutRequest& request_;
+  const UploadContext& context_;
+  Upload& upload_;
+  std::shared_ptr<arrow::Schema> schema_;
+  bool native_ = false;
+  int data_column_ = -1;
+  int64_t count_ = 0;
+  int64_t leased_ = 0;
+  Chunks chunks_;
+  std::vector<std::shared_ptr<arrow::RecordBatch>> batches_;
+  std::unordered_set<const void*> counted_;  // Memory of batches_.
+};
+
+}  // namespace
+
+Status ReadUpload(const PutRequest& request, arrow::flight::FlightMessageReader* reader,
+                  const UploadContext& context, Upload* upload) {
+  const auto schema = reader->GetSchema();
+  ARROW_RETURN_NOT_OK(Malformed(schema.status()));
+  Uploader uploader(request, context, upload);
+  ARROW_RETURN_NOT_OK(uploader.Start(*schema));
   while (true) {
     auto next = reader->Next();
     const bool end = next.ok() && next->data == nullptr && next->app_metadata == nullptr;
     // A client that dies, and a call that is aborted, look like the end of the stream.
-    if ((end || !next.ok()) && cancelled && cancelled()) {
+    if ((end || !next.ok()) && context.cancelled && context.cancelled()) {
       return WithOutcome(
           MakeError(ErrorCode::kCancelled, "the client went away during the upload"),
           Outcome::kNotApplied);
     }
     ARROW_RETURN_NOT_OK(Malformed(next.status()));
     if (end) break;
-    if (next->data == nullptr) continue;
-    ++count;
-    const auto& batch = next->data;
-    ARROW_ASSIGN_OR_RAISE(auto lease,
-                          budget->Acquire(BytesOf(*batch), kMemoryPatience, cancelled));
-    leases->push_back(std::move(lease));
-    if (native) {
-      ARROW_RETURN_NOT_OK(Malformed(batch->ValidateFull()));
-      batches.push_back(batch);
-      continue;
-    }
-    // Messages arrive at odd addresses: the offsets are moved to where they can be read.
-    ARROW_ASSIGN_OR_RAISE(const auto column,
-                          arrow::util::EnsureAlignment(batch->column(data_column),
-                                                       arrow::util::kValueAlignment,
-                                                       arrow::default_memory_pool()));
-    ARROW_RETURN_NOT_OK(Malformed(column->ValidateFull()));
-    if (column->type_id() == arrow::Type::BINARY) {
-      AppendValues(static_cast<const arrow::BinaryArray&>(*column), &chunks);
-    } else {
-      AppendValues(static_cast<const arrow::LargeBinaryArray&>(*column), &chunks);
-    }
+    if (next->data != nullptr) ARROW_RETURN_NOT_OK(uploader.Add(next->data));
   }
-  // A client that gives up in good order half-closes the call as if it were done: only
-  // the promised number tells.
-  if (request.batches && *request.batches != count) {
-    return WithOutcome(InvalidError(fmt::format(
-                           "the upload broke off: {} of {} batches came; send it again",
-                           count, *request.batches)),
-                       Outcome::kNotApplied);
-  }
-  if (!native) return Payload::Opaque(std::move(chunks));
-  return EncodeNative(StripReserved(schema), batches);
+  return uploader.End().Value(&upload->payload);
 }
 
 }  // namespace flame

@@ -7,6 +7,7 @@
 
 #include <arrow/flight/server.h>
 
+#include "flame/flight/limits.h"
 #include "flame/memory/buffer_pool.h"
 #include "flame/object/bson.h"
 #include "flame/object/key.h"
@@ -38,11 +39,27 @@ arrow::Result<OpId> ParseOpId(std::string_view bytes);
 /// Field `ttl_ms` of a write: milliseconds that the object lives; 0 when it is missing.
 arrow::Result<int64_t> ParseTtl(const BsonReader& document);
 
+/// An upload that has arrived, and what it counts for.
+struct Upload {
+  std::shared_ptr<const Payload> payload;
+  int64_t received_bytes = 0;
+  // Against the budget, until the payload is written.
+  std::vector<Budget::Lease> leases;
+};
+
+/// What reading one needs; all borrowed for the call.
+struct UploadContext {
+  Budget* budget;
+  const FlightLimits& limits;
+  const std::function<bool()>& cancelled;
+};
+
 /// Read the stream to its end. Key, schema and shape are checked before the first batch
-/// is waited for. Opaque data is shared with the network messages, not copied; native
-/// batches are validated in full. `leases` holds what has arrived against the budget.
-arrow::Result<std::shared_ptr<const Payload>> ReadUpload(
-    const PutRequest& request, arrow::flight::FlightMessageReader* reader, Budget* budget,
-    const std::function<bool()>& cancelled, std::vector<Budget::Lease>* leases);
+/// is waited for. Opaque data is shared with the network messages, not copied, unless it
+/// is the smaller part of them; native batches are validated in full. kTooLarge as soon
+/// as more has come than one object may have.
+arrow::Status ReadUpload(const PutRequest& request,
+                         arrow::flight::FlightMessageReader* reader,
+                         const UploadContext& context, Upload* upload);
 
 }  // namespace flame

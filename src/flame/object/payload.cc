@@ -277,10 +277,15 @@ Result<std::shared_ptr<arrow::Buffer>> EncodeIpcStream(const arrow::Schema& sche
   return sink->Finish();
 }
 
+namespace {
+
 Result<std::shared_ptr<const Payload>> DecodeIpcStream(
-    const std::shared_ptr<arrow::Buffer>& bytes) {
+    const std::shared_ptr<arrow::Buffer>& bytes, arrow::MemoryPool* pool) {
+  auto options = arrow::ipc::IpcReadOptions::Defaults();
+  options.memory_pool = pool;
   auto input = std::make_shared<arrow::io::BufferReader>(bytes);
-  ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchStreamReader::Open(input));
+  ARROW_ASSIGN_OR_RAISE(auto reader,
+                        arrow::ipc::RecordBatchStreamReader::Open(input, options));
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
   while (true) {
     std::shared_ptr<arrow::RecordBatch> batch;
@@ -290,6 +295,25 @@ Result<std::shared_ptr<const Payload>> DecodeIpcStream(
     batches.push_back(std::move(batch));
   }
   return EncodeNative(StripReserved(reader->schema()), batches);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Payload>> DecodeIpcStream(
+    const std::shared_ptr<arrow::Buffer>& bytes, int64_t max_bytes) {
+  // Compressed buffers say themselves how large they become: nobody may be believed.
+  arrow::ProxyMemoryPool own(arrow::default_memory_pool());
+  arrow::CappedMemoryPool capped(&own, max_bytes);
+  {
+    auto payload = DecodeIpcStream(bytes, &capped);
+    if (payload.status().IsOutOfMemory()) {
+      return MakeError(ErrorCode::kTooLarge,
+                       fmt::format("decompressed, the data is over {} bytes", max_bytes));
+    }
+    if (!payload.ok() || own.total_bytes_allocated() == 0) return payload;
+  }
+  // Small enough. Its buffers must not lie in a pool that ends here.
+  return DecodeIpcStream(bytes, arrow::default_memory_pool());
 }
 
 Result<std::shared_ptr<arrow::Buffer>> Contiguous(const Payload& opaque) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -102,8 +103,10 @@ arrow::Result<std::shared_ptr<const Payload>> ReadStored(
 /// when `validate`.
 arrow::Result<std::shared_ptr<arrow::Buffer>> EncodeIpcStream(const arrow::Schema& schema,
                                                               const Payload& payload);
+/// `max_bytes`: what decompressed buffers may take; kTooLarge beyond.
 arrow::Result<std::shared_ptr<const Payload>> DecodeIpcStream(
-    const std::shared_ptr<arrow::Buffer>& bytes);
+    const std::shared_ptr<arrow::Buffer>& bytes,
+    int64_t max_bytes = std::numeric_limits<int64_t>::max());
 
 /// One chunk for all: the opaque payload's bytes, copied only when there are several
 /// chunks.

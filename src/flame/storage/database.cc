@@ -308,6 +308,25 @@ Status Database::Visit(Family family, std::string_view start,
   return Translate(iterator->status(), "read from the database");
 }
 
+int64_t Database::Property(const std::string& name) const {
+  std::shared_lock lock(mutex_);
+  if (db_ == nullptr) return 0;
+  int64_t sum = 0;
+  for (auto* handle : handles_) {
+    uint64_t value = 0;
+    if (db_->GetIntProperty(handle, name, &value)) sum += static_cast<int64_t>(value);
+  }
+  return sum;
+}
+
+int64_t Database::WholeProperty(const std::string& name) const {
+  std::shared_lock lock(mutex_);
+  uint64_t value = 0;
+  if (db_ == nullptr || !db_->GetIntProperty(handle(Family::kRows), name, &value))
+    return 0;
+  return static_cast<int64_t>(value);
+}
+
 uint64_t Database::position() const {
   std::shared_lock lock(mutex_);
   return db_ == nullptr ? 0 : db_->GetLatestSequenceNumber();

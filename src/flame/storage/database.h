@@ -93,6 +93,11 @@ class Database {
   };
   arrow::Result<int> GetFirst(const std::vector<Place>& places, std::string* value) const;
 
+  /// A property of RocksDB, summed over the families; 0 while it is closed.
+  int64_t Property(const std::string& name) const;
+  /// The same for those of the whole database, shared by all families.
+  int64_t WholeProperty(const std::string& name) const;
+
   /// Rises with every change.
   uint64_t position() const;
 

@@ -95,7 +95,7 @@ class FsStore final : public Store {
                                          int64_t limit) const override;
 
   arrow::Status Close() override;
-  Stats stats() const override { return {quarantined_}; }
+  Stats stats() const override;
   const std::string& id() const override { return identity_.store_id; }
 
  private:

@@ -601,5 +601,33 @@ TEST_F(FsStoreTest, DirtyBasesAreRecoveredUntilTheyAreMarkedClean) {
   EXPECT_EQ(writer_->Get("a/s/o"), Large('x'));
 }
 
+// Goal: what is stored is told from a sample, about right and in no time. Method: so many
+// objects that a sample leaves most out; the tolerance is five times the error expected.
+TEST(FsStoreStatsTest, ManyObjectsAreEstimated) {
+  const TempDirectory dir;
+  ASSERT_OK_AND_ASSIGN(const auto store, FsStore::Open({.root = dir / "store"}));
+  constexpr int kObjects = 5000;
+  CommitBatch batch;
+  for (int i = 0; i < kObjects; ++i) {
+    const Key key = KeyFor("a/s/" + std::to_string(i));
+    Row row;
+    row.version = row.base_version = 1;
+    row.seq = 1;
+    const auto payload = Bytes(std::string(100, 'x'));
+    row.base_bytes = payload->size();
+    ASSERT_OK_AND_ASSIGN(auto staged, store->StageBase(key, payload, 1));
+    row.base = staged->location();
+    if (staged->has_checksum()) row.checksum = staged->checksum();
+    batch.mutations.push_back({key, row, std::nullopt, std::move(staged), {}});
+  }
+  ASSERT_OK(store->Commit(std::move(batch), Durability::kProcess));
+  for (int i = 0; i < 10; ++i) {
+    const Store::Stats stats = store->stats();
+    EXPECT_NEAR(static_cast<double>(stats.objects_estimate), kObjects, kObjects * 0.25);
+    EXPECT_NEAR(static_cast<double>(stats.bytes_estimate),
+                static_cast<double>(stats.objects_estimate) * 100, 100);
+  }
+}
+
 }  // namespace
 }  // namespace flame

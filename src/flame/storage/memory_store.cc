@@ -81,6 +81,7 @@ void MemoryStore::ApplyLocked(Mutation mutation) {
   const auto found = rows_.find(key.text());
   if (found != rows_.end()) {
     expiry_.erase({found->second.row.expires_at_ms, key.text()});
+    bytes_ -= found->second.row.base_bytes + found->second.row.patch_bytes;
   }
   const std::pair tombstone(key.slot(), key.text());
   if (mutation.row.deleted) {
@@ -90,6 +91,7 @@ void MemoryStore::ApplyLocked(Mutation mutation) {
   }
   if (!mutation.previous || mutation.previous->deleted) tombstones_.erase(tombstone);
 
+  bytes_ += mutation.row.base_bytes + mutation.row.patch_bytes;
   Entry entry{key, std::move(mutation.row), nullptr};
   if (mutation.base != nullptr) {
     entry.row.base = mutation.base->location();
@@ -107,6 +109,14 @@ void MemoryStore::ApplyLocked(Mutation mutation) {
   } else {
     rows_.emplace(key.text(), std::move(entry));
   }
+}
+
+Store::Stats MemoryStore::stats() const {
+  Stats stats;
+  MutexLock lock(mutex_);
+  stats.objects_estimate = std::ssize(rows_);
+  stats.bytes_estimate = bytes_;
+  return stats;
 }
 
 Result<std::optional<Row>> MemoryStore::Find(const Key& key) const {

@@ -62,7 +62,7 @@ class MemoryStore final : public Store {
                                          int64_t limit) const override;
 
   arrow::Status Close() override;
-  Stats stats() const override { return {}; }
+  Stats stats() const override;
   const std::string& id() const override { return id_; }
 
  private:
@@ -84,6 +84,7 @@ class MemoryStore final : public Store {
   std::set<std::pair<int64_t, std::string>> expiry_ GUARDED_BY(mutex_);
   std::vector<SlotState> slots_ GUARDED_BY(mutex_);
   uint64_t position_ GUARDED_BY(mutex_) = 0;  // Commits so far.
+  int64_t bytes_ GUARDED_BY(mutex_) = 0;      // Payload bytes of rows_.
 };
 
 }  // namespace flame

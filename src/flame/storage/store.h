@@ -159,8 +159,29 @@ class Store {
   /// destructor.
   virtual arrow::Status Close() = 0;
 
+  /// Of now, for metrics. Takes milliseconds where there are many objects.
   struct Stats {
     int64_t quarantined = 0;  // Bad files moved aside since the start.
+    // Live objects and their payload bytes. Exact in memory and for some hundred objects;
+    // beyond that estimated from a sample.
+    int64_t objects_estimate = 0;
+    int64_t bytes_estimate = 0;
+    struct Disk {
+      int64_t free_bytes = 0;  // To this process.
+      int64_t size_bytes = 0;
+    };
+    std::optional<Disk> disk;  // The file system that objects lie in, if any.
+    struct Database {
+      int64_t memtable_bytes = 0;            // Written, not yet in tables.
+      int64_t live_table_bytes = 0;          // Files of tables that hold current data.
+      int64_t pending_compaction_bytes = 0;  // Estimate.
+      int64_t block_cache_bytes = 0;
+      int64_t running_compactions = 0;
+      int64_t running_flushes = 0;
+      bool writes_stopped = false;  // RocksDB holds writers back until it has caught up.
+      bool failed = false;          // A write failed and no later one has gone through.
+    };
+    std::optional<Database> database;  // What lies beneath, if any.
   };
   virtual Stats stats() const = 0;
   /// UUID of this store's contents, for feeds' cursors and for people; changes when it is

@@ -368,5 +368,17 @@ TYPED_TEST(StoreContractTest, RandomWorkReadsAsAMapDoes) {
   EXPECT_EQ(this->Keys("", "", 100).size(), model.size());
 }
 
+TYPED_TEST(StoreContractTest, StatsCountWhatIsStored) {
+  EXPECT_EQ(this->store_->stats().objects_estimate, 0);
+  for (int i = 0; i < 10; ++i)
+    ASSERT_OK(
+        this->writer_->Put("a/s/" + std::to_string(i), Bytes(std::string(100, 'x'))));
+  ASSERT_OK(this->writer_->Put("a/s/0", Bytes(std::string(70'000, 'x'))));
+  ASSERT_OK(this->writer_->Patch("a/s/0", Bytes("four")));
+  ASSERT_OK(this->writer_->Delete("a/s/1"));
+  EXPECT_EQ(this->store_->stats().objects_estimate, 9);
+  EXPECT_EQ(this->store_->stats().bytes_estimate, 8 * 100 + 70'004);
+}
+
 }  // namespace
 }  // namespace flame
