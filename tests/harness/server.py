@@ -21,7 +21,8 @@ PATIENCE = 30  # Seconds for anything that a healthy server does at once.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD")
 _SANITIZERS = {"UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
 _READY = re.compile(
-    r"flame-object-cache \S+ ready on (\S+) \(listening on (\S+):(\d+), storage (.*)\)"
+    r"flame-object-cache \S+ ready on (\S+) "
+    r"\(listening on ((?:\S+:(\d+))?(?: and )?(/\S+)?), storage (.*)\)"
 )
 
 
@@ -145,7 +146,7 @@ class Server:
             raise AssertionError(f"not a ready line: {line!r}\n{self.log()}")
         self.ready_line = line
         self.endpoint = match[1]
-        self.port = int(match[3])
+        self.port = int(match[3] or 0)
         return self
 
     def _read_line(self, seconds: float) -> str:
