@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import socket
 import threading
 import time
 import weakref
 from collections.abc import Iterable
 from typing import Any, Callable, Optional, TypeVar
+from urllib.parse import urlsplit
 
 import bson
 import pyarrow as pa
 from pyarrow import flight
 
-from flamepy.core import failures
+from flamepy.core import embedded, failures
 from flamepy.core.context import current_context, normalize_endpoint
 from flamepy.core.errors import FlameError, InvalidArgument, InvalidConfig, Timeout, Unavailable
+from flamepy.core.private_place import SCHEME
 from flamepy.core.waiting import Expired, stop_if_given_up, wait_for
 
 __all__ = ["Connection", "Deadline", "connect", "next_op_id"]
@@ -31,6 +34,8 @@ _GRPC_OPTIONS = [
 ]
 
 _GRACE_SECONDS = 0.25
+_ANSWER_SECONDS = 5.0  # For a server at the default endpoint to say what it is.
+
 _GRPC_STOP_SECONDS = 1.0  # It takes about one millisecond, unless another thread is in a call.
 
 
@@ -191,16 +196,38 @@ class Connection:
         return self.endpoint
 
     def retrying(self, call: Callable[[bool], T], *, may_repeat: bool = True) -> T:
-        """Run `call(False)`, and `call(True)` on a new connection if the first was lost."""
-        try:
-            return call(False)
-        except FlameError as error:
-            if not failures.connection_lost(error):
-                raise
+        """Run `call(False)`, and `call(True)` on a new connection if the first was lost.
+
+        One that no server has begun is simply made again: once, or while the user's private
+        server gives way to the next one.
+        """
+        private = embedded.is_own(self.endpoint)
+        if private and not may_repeat:
+            self._drop_if_dead()
+        end = time.monotonic() + (embedded.CHANGE_SECONDS if private else 0)
+        repeated, tries = False, 0
+        while True:
+            tries += 1
+            try:
+                return call(repeated)
+            except FlameError as error:
+                begun = not failures.never_begun(error, private)
+                if begun and not failures.connection_lost(error):
+                    raise
+                self._drop()
+                if begun:
+                    if repeated or not may_repeat:
+                        raise
+                    repeated = True
+                elif tries > 1 and time.monotonic() >= end:
+                    raise
+            if tries > 1:
+                time.sleep(0.01)
+
+    def _drop_if_dead(self) -> None:
+        """Notice before a call that must not be made twice that the server has gone."""
+        if self._client is not None and not embedded.listening(self.endpoint[len(SCHEME) :]):
             self._drop()
-            if not may_repeat:
-                raise
-        return call(True)
 
     def _open(self) -> flight.FlightClient:
         client = self._client
@@ -208,6 +235,8 @@ class Connection:
             with self._lock:
                 client = self._client
                 if client is None:
+                    if self.endpoint.startswith(SCHEME):
+                        embedded.prepare(self.endpoint)
                     client = self._client = _make_client(self.endpoint, self._ca_file)
         return client
 
@@ -219,12 +248,16 @@ class Connection:
         with self._lock:
             self._client = None
             self._speaks_documents = None
+        embedded.forget(self.endpoint)
 
 
 def connect(endpoint: Optional[str] = None) -> Connection:
     """The pooled connection to `endpoint`, or to the context's object cache. Thread-safe."""
     if endpoint is None:
-        endpoint = current_context().cache_endpoint
+        context = current_context()
+        endpoint = context.cache_endpoint
+        if context.cache.embedded:
+            endpoint = embedded.default_endpoint(_answers)
     connection = _plain.get(endpoint)
     if connection is not None:
         return connection
@@ -235,9 +268,27 @@ def connect(endpoint: Optional[str] = None) -> Connection:
         connection = _pool.get(key)
         if connection is None:
             connection = _pool[key] = Connection(*key)
-        if location.startswith("grpc://"):
+        if location.startswith(("grpc://", SCHEME)):
             _plain[endpoint] = connection  # No setting can change what this one needs.
     return connection
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether an object cache, rather than nobody or another program, is at an endpoint."""
+    url = urlsplit(endpoint)
+    try:
+        socket.create_connection((url.hostname, url.port), _ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    connection = connect(endpoint)
+    try:
+        connection.speaks_documents(Deadline(_ANSWER_SECONDS))
+    except Timeout:
+        return True
+    except FlameError:
+        connection._drop()
+        return False
+    return True
 
 
 def next_op_id() -> bytes:
