@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import sys
 import threading
 import time
@@ -28,7 +29,7 @@ try:
 except ImportError:  # No Unix: there is no embedded server.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["CHANGE_SECONDS", "default_endpoint", "forget", "is_own", "listening", "prepare"]
+__all__ = ["CHANGE_SECONDS", "default_endpoint", "forget", "is_own", "prepare"]
 
 CHANGE_SECONDS = 10.0
 """How long a server that stops may keep its storage from the next one."""
@@ -82,8 +83,13 @@ def is_own(endpoint: str) -> bool:
     return own is not None and own.endpoint == endpoint
 
 
-def prepare(endpoint: str) -> None:
+def prepare(endpoint: str) -> int:
     """See to it that somebody listens on a Unix socket; starts the private server.
+
+    Returns
+    -------
+    int
+        Process id of the server; 0 if the system does not tell.
 
     Raises
     ------
@@ -94,34 +100,43 @@ def prepare(endpoint: str) -> None:
     """
     path = endpoint[len(SCHEME) :]
     own = _own()
-    if own is None or own.endpoint != endpoint:
-        if not listening(path):
-            raise Unavailable(_why_nobody(path))
-        return
-    make_private_folder(own.folder)
-    if listening(path):
+    private = own is not None and own.endpoint == endpoint
+    if private:
+        make_private_folder(own.folder)
+    pid = _listener(path)
+    if pid is None and private:
+        with _lock:
+            _start(own)
+        pid = _listener(path)
+    elif private:
         _trim(own.log)
-        return
-    with _lock:
-        _start(own)
+    if pid is None:
+        raise Unavailable(_why_nobody(path))
+    return pid
 
 
-def listening(path: str) -> bool:
-    """Whether a server accepts connections on a Unix socket."""
+def _listener(path: str) -> Optional[int]:
+    """Process id of the server that accepts connections on a Unix socket; None if none does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
             probe.connect(path)
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-            return False
+            return None
         except socket.timeout:
-            return True  # It has more to do than to let us in.
+            return 0  # It has more to do than to let us in.
         except PermissionError as error:
             raise Unavailable(
                 f"{path}: this Unix socket belongs to another user; objects of a private cache "
                 "server can be read by its user only"
             ) from error
-    return True
+        if not hasattr(socket, "SO_PEERCRED"):
+            return 0
+        return struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+
+def _listening(path: str) -> bool:
+    return _listener(path) is not None
 
 
 def _own() -> Optional[Place]:
@@ -168,7 +183,7 @@ def _start(own: Place) -> None:
                     "or set FLAME_CACHE_ENDPOINT to a server"
                 )
             time.sleep(0.05)
-            if listening(own.socket):
+            if _listening(own.socket):
                 return
 
 
@@ -185,9 +200,9 @@ def _starting(own: Place, end: float) -> Iterator[bool]:
             except BlockingIOError:
                 pass
             else:
-                yield not listening(own.socket)
+                yield not _listening(own.socket)
                 return
-            if listening(own.socket):
+            if _listening(own.socket):
                 yield False
                 return
             if time.monotonic() > end:
@@ -205,7 +220,7 @@ def _launch(own: Place, program: str, end: float) -> Optional[str]:
     global _announced
     before = os.path.getsize(own.log) if os.path.exists(own.log) else 0
     pid = start_detached([program, "--config", own.config], own.log)
-    while not listening(own.socket):
+    while not _listening(own.socket):
         if not is_running(pid):
             with open(own.log, encoding="utf-8", errors="replace") as file:
                 file.seek(before)

@@ -19,8 +19,16 @@ from pyarrow import flight
 
 from flamepy.core import embedded, failures
 from flamepy.core.context import current_context, normalize_endpoint
-from flamepy.core.errors import FlameError, InvalidArgument, InvalidConfig, Timeout, Unavailable
+from flamepy.core.errors import (
+    Cancelled,
+    FlameError,
+    InvalidArgument,
+    InvalidConfig,
+    Timeout,
+    Unavailable,
+)
 from flamepy.core.private_place import SCHEME
+from flamepy.core.server_program import is_running
 from flamepy.core.waiting import Expired, stop_if_given_up, wait_for
 
 __all__ = ["Connection", "Deadline", "connect", "next_op_id"]
@@ -35,6 +43,8 @@ _GRPC_OPTIONS = [
 
 _GRACE_SECONDS = 0.25
 _ANSWER_SECONDS = 5.0  # For a server at the default endpoint to say what it is.
+
+_PAUSE_SECONDS = 0.01  # A server that was used so short ago does not end for want of use.
 
 _GRPC_STOP_SECONDS = 1.0  # It takes about one millisecond, unless another thread is in a call.
 
@@ -87,6 +97,8 @@ class Connection:
         self._ca_file = ca_file
         self._client: Optional[flight.FlightClient] = None
         self._speaks_documents: Optional[bool] = None
+        self._used = 0.0  # When a call last succeeded.
+        self._pid = 0  # Of a server on a Unix socket, if known.
         self._lock = threading.Lock()
         _connections.add(self)
 
@@ -202,14 +214,18 @@ class Connection:
         server gives way to the next one.
         """
         private = embedded.is_own(self.endpoint)
-        if private and not may_repeat:
-            self._drop_if_dead()
+        if private:
+            self._wake()
+            if not may_repeat and self._pid and not is_running(self._pid):
+                self._drop()  # It was killed since, and we have not heard of it yet.
         end = time.monotonic() + (embedded.CHANGE_SECONDS if private else 0)
         repeated, tries = False, 0
         while True:
             tries += 1
             try:
-                return call(repeated)
+                result = call(repeated)
+                self._used = time.monotonic()
+                return result
             except FlameError as error:
                 begun = not failures.never_begun(error, private)
                 if begun and not failures.connection_lost(error):
@@ -224,10 +240,28 @@ class Connection:
             if tries > 1:
                 time.sleep(0.01)
 
-    def _drop_if_dead(self) -> None:
-        """Notice before a call that must not be made twice that the server has gone."""
-        if self._client is not None and not embedded.listening(self.endpoint[len(SCHEME) :]):
-            self._drop()
+    def _wake(self) -> None:
+        """After a pause, make sure that the private server is there and stays for the next call.
+
+        It may be ending just now because nobody used it. A call that meets the end may get no
+        answer; this one may be made as often as it takes, most others may not.
+        """
+        if time.monotonic() - self._used < _PAUSE_SECONDS:
+            return
+        end = time.monotonic() + embedded.CHANGE_SECONDS
+        while True:
+            try:
+                self.raw_action("flame.info", b"", Deadline(1), f"connect to {self.endpoint}")
+            except Timeout:
+                return  # It is there; the call itself has a deadline of its own.
+            except (Unavailable, Cancelled) as error:
+                if error.__cause__ is None or time.monotonic() > end:
+                    raise
+                self._drop()
+                time.sleep(0.01)
+            else:
+                self._used = time.monotonic()
+                return
 
     def _open(self) -> flight.FlightClient:
         client = self._client
@@ -236,7 +270,7 @@ class Connection:
                 client = self._client
                 if client is None:
                     if self.endpoint.startswith(SCHEME):
-                        embedded.prepare(self.endpoint)
+                        self._pid = embedded.prepare(self.endpoint)
                     client = self._client = _make_client(self.endpoint, self._ca_file)
         return client
 
@@ -248,6 +282,7 @@ class Connection:
         with self._lock:
             self._client = None
             self._speaks_documents = None
+            self._pid = 0
         embedded.forget(self.endpoint)
 
 
