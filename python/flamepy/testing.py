@@ -74,7 +74,7 @@ class LocalServer:
         self._home = tempfile.TemporaryDirectory(prefix="flame-test-")
         home = self._home.name
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FLAME_")}
-        environment.update(HOME=home, XDG_RUNTIME_DIR=home)
+        environment.update(HOME=home, XDG_RUNTIME_DIR=home, FLAME_CACHE_HTTP_ENDPOINT="off")
         endpoint = self.endpoint or "grpc://127.0.0.1:0"  # After a stop, where it was before.
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(

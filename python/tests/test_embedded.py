@@ -389,6 +389,15 @@ def test_the_program_is_found_on_the_path(user):
     assert len(user.servers()) == 1
 
 
+def test_the_program_of_the_distribution_comes_before_the_path(user):
+    package = user.root / "site/flamepy_server"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").write_text(f"PROGRAM = {user.env['FLAME_SERVER']!r}")
+    path = f"{user.env['PYTHONPATH']}:{user.root}/site"
+    user.run('put_object("a/b", 1)', FLAME_SERVER=None, PATH="/usr/bin:/bin", PYTHONPATH=path)
+    assert len(user.servers()) == 1
+
+
 @pytest.mark.parametrize(
     ("variable", "value"), [("FLAME_SERVER", "/nonexistent"), ("FLAME_EMBEDDED_IDLE", "soon")]
 )

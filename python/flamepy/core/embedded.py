@@ -36,6 +36,9 @@ CHANGE_SECONDS = 10.0
 
 DEFAULT_IDLE = "10m"
 
+_SETTINGS = {"FLAME_CACHE_HTTP_ENDPOINT": "off"}
+"""A private server has no business on a port; servers that know no such thing don't mind."""
+
 _START_SECONDS = 60.0
 _LOG_MAX_BYTES = 1 << 20
 _LOG_KEPT_BYTES = 64 << 10
@@ -219,7 +222,7 @@ def _launch(own: Place, program: str, end: float) -> Optional[str]:
     """Start the program and wait until it listens; what it says if it ends instead."""
     global _announced
     before = os.path.getsize(own.log) if os.path.exists(own.log) else 0
-    pid = start_detached([program, "--config", own.config], own.log)
+    pid = start_detached([program, "--config", own.config], own.log, _SETTINGS)
     while not _listening(own.socket):
         if not is_running(pid):
             with open(own.log, encoding="utf-8", errors="replace") as file:

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -58,13 +58,15 @@ def find_server() -> Optional[str]:
     return shutil.which(_PROGRAM)
 
 
-def start_detached(command: Sequence[str], log: str) -> int:
+def start_detached(command: Sequence[str], log: str, settings: Mapping[str, str]) -> int:
     """Start a program in a session of its own, and return its process id.
 
     It has no standard input, appends what it says to `log`, and inherits no descriptor. It
-    is no child of this process, which so never has to wait for it.
+    is no child of this process, which so never has to wait for it. Its environment is
+    `settings` and the little of ours that a program needs.
     """
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment.update(settings)
     shell = subprocess.run(
         ["/bin/sh", "-c", _DETACH, "sh", log, *command],
         stdin=subprocess.DEVNULL,
