@@ -7,6 +7,8 @@ import os
 import pickle
 import signal
 import stat
+import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
@@ -284,6 +286,21 @@ get_object(ref)
     assert "FLAME_CACHE_ENDPOINT" in message
 
 
+def test_another_users_socket_is_a_clear_error(user):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    out, _ = user.run('print(put_object("a/b", 1).endpoint)')
+    user.root.chmod(0o755)
+    user.runtime.chmod(0o755)
+    code = f"""
+os.setuid(65534)
+get_object(flamepy.ObjectRef({out!r}, "a/b/c", 1))
+"""
+    message = user.fails(code)
+    assert "Unavailable" in message
+    assert "belongs to another user" in message
+
+
 @pytest.mark.parametrize("off", ["0", "off"])
 def test_it_can_be_turned_off(user, off):
     message = user.fails(at_endpoint(1) + 'put_object("a/b", 1)', FLAME_EMBEDDED=off)
@@ -448,8 +465,13 @@ class TestFolder:
         assert stat.S_IMODE(os.lstat(user.folder).st_mode) == 0o700
 
     def test_one_that_everybody_could_replace_is_refused(self, user):
-        user.runtime.chmod(0o777)
-        assert "everybody may replace it" in user.fails('put_object("a/b", 1)')
+        user.root.chmod(0o777)
+        with pytest.raises(flamepy.InvalidConfig, match="everybody may replace it"):
+            private_place.make_private_folder(f"{user.root}/flame-1")
+
+    def test_one_in_a_sticky_folder_is_not(self, user):
+        user.root.chmod(0o1777)
+        private_place.make_private_folder(f"{user.root}/flame-1")
 
     def test_links_in_place_of_its_files_are_not_followed(self, user):
         user.run('put_object("a/b", 1)')
@@ -467,11 +489,22 @@ class TestPlace:
     """Names: the same for all who would store in the same folder, and for nobody else."""
 
     @pytest.fixture
-    def names(self, tmp_path):
-        def names(uid=1, runtime="/run/user/1", data="", home=str(tmp_path), tmpdir=""):
-            return private_place._place(uid, runtime, data, home, tmpdir)
+    def runtime(self):
+        with tempfile.TemporaryDirectory(prefix="flame-", dir="/tmp") as folder:
+            yield folder
 
-        return names
+    @pytest.fixture
+    def names(self, tmp_path, runtime):
+        def names(uid=None, runtime=runtime, data="", home=str(tmp_path)):
+            uid = os.geteuid() if uid is None else uid
+            return private_place._place(uid, runtime, data, home, "")
+
+        private_place._place.cache_clear()
+        yield names
+        private_place._place.cache_clear()
+
+    def test_the_runtime_folder_is_where_it_is(self, names, runtime):
+        assert names().folder == f"{runtime}/flame"
 
     def test_the_runtime_folder_does_not_matter_to_the_name(self, names):
         assert names().name == names(runtime="/elsewhere").name
@@ -490,17 +523,28 @@ class TestPlace:
         private_place._place.cache_clear()
         monkeypatch.setattr(private_place, "_machine", lambda: "another one")
         assert names().name != here
-        private_place._place.cache_clear()
 
-    def test_a_folder_too_long_for_a_socket_is_not_taken(self, names):
-        assert names(runtime="/" + "a" * 100).folder != "/" + "a" * 100 + "/flame"
+    @pytest.mark.parametrize("name", ["a" * 100, "my folder"])
+    def test_a_folder_that_cannot_hold_a_socket_is_not_taken(self, names, runtime, name):
+        folder = Path(runtime, name)
+        folder.mkdir(mode=0o700)
+        found = names(runtime=str(folder))
+        assert name not in found.folder
+        assert len(found.socket) <= 107
 
-    def test_a_folder_that_a_url_cannot_carry_is_not_taken(self, names):
-        assert " " not in names(runtime="/my folder").folder
+    @pytest.mark.parametrize("mode", [0o777, 0o770])
+    def test_a_runtime_folder_that_others_can_write_to_is_not_taken(self, names, runtime, mode):
+        os.chmod(runtime, mode)
+        assert not names().folder.startswith(runtime)
+
+    def test_nor_one_that_is_not_there_or_another_users(self, names, runtime):
+        for folder in ("/nonexistent", "relative", ""):
+            assert names(runtime=folder).folder == names(runtime="/another").folder
+        if os.geteuid() == 0:
+            os.chown(runtime, 12345, -1)
+            assert not names().folder.startswith(runtime)
 
     def test_the_storage_is_the_one_that_a_server_without_settings_has(self, user):
-        import subprocess
-
         printed = subprocess.run(
             [user.env["FLAME_SERVER"], "--print-config"],
             env={"HOME": str(user.home)},

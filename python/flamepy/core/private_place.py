@@ -89,11 +89,9 @@ def _place(uid: int, runtime: str, data: str, home: str, _tmpdir: str) -> Place:
     storage = os.path.realpath(f"{base}/flame/cache")
     identity = "\0".join([_machine(), str(uid), storage])
     name = "cache-" + hashlib.sha256(identity.encode()).hexdigest()[:12]
-    candidates = []
-    if runtime.startswith("/"):
-        candidates.append(f"{runtime.rstrip('/')}/flame")
-    elif _is_private(f"/run/user/{uid}"):  # Jobs of cron have no variable for it.
-        candidates.append(f"/run/user/{uid}/flame")
+    # Jobs of cron have no variable for it, and after `sudo` it may be another user's.
+    runtimes = [runtime.rstrip("/"), f"/run/user/{uid}"]
+    candidates = [f"{folder}/flame" for folder in runtimes if _is_private(folder)]
     candidates += [f"{tempfile.gettempdir()}/flame-{uid}", f"/tmp/flame-{uid}"]
     for folder in candidates:
         found = Place(folder, storage, name)
@@ -141,6 +139,8 @@ def _untrusted(folder: str, why: str) -> InvalidConfig:
 
 
 def _is_private(folder: str) -> bool:
+    if not folder.startswith("/"):
+        return False
     try:
         info = os.lstat(folder)
     except OSError:
