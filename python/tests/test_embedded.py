@@ -253,14 +253,28 @@ written = 0
 while time.monotonic() < end:
     ref = put_object("a/b", written)
     written += 1
-    time.sleep(random.uniform(0.03, 0.08))
+    time.sleep(random.uniform(0.12, 0.18))
     assert get_object(ref) == written - 1
-    time.sleep(random.uniform(0.03, 0.08))
+    time.sleep(random.uniform(0.12, 0.18))
     flamepy.update_object(ref, "new")
 assert sum(1 for _ in flamepy.list_objects("a/b")) == written, "none was written twice"
 """
-    user.run(code, FLAME_EMBEDDED_IDLE="50ms")
+    user.run(code, FLAME_EMBEDDED_IDLE="150ms")
     assert user.starts() > 3
+
+
+def test_a_server_that_ends_before_its_first_call_is_started_again(user):
+    """As on a machine that was asleep meanwhile: it has ended before we look."""
+    hasty = user.root / "hasty"
+    server = user.env["FLAME_SERVER"]
+    hasty.write_text(
+        f'#!/bin/sh\nif mkdir {user.root}/twice; then set -- "$@" --exit-when-idle 1ms; fi\n'
+        f'exec {server} "$@"\n'
+    )
+    hasty.chmod(0o700)
+    assert user.run('print(put_object("a/b", 1).version)', FLAME_SERVER=str(hasty))[0] == "1"
+    assert user.starts() == 2
+    assert "no call for 1ms" in Path(user.place.log).read_text()
 
 
 def test_a_pickled_reference_resolves_in_every_process_of_the_user(user):

@@ -1,5 +1,6 @@
 """A Unix socket as endpoint, and beside one: who may connect, and who takes whose place."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -13,6 +14,8 @@ from harness.documents import Documents
 from harness.errors import refused
 from harness.flight import Flight
 from harness.server import run_binary
+from harness.wait import until
+from pyarrow import flight as fl
 
 
 @pytest.fixture
@@ -45,6 +48,21 @@ def test_a_unix_socket_serves_both_dialects_and_is_what_refs_carry(server_factor
     with Documents(url) as client:
         assert client.put("app/s/o", b"y").version == 2
     server.stop()
+
+
+def test_refs_are_right_from_the_first_moment(server_factory, url):
+    """The first call can come before the server has said that it is ready."""
+    server = server_factory(args=("--endpoint", url), start=False)
+
+    def put():
+        with contextlib.suppress(fl.FlightUnavailableError), Flight(url) as client:
+            return client.put("app/s/o", b"x")
+
+    for _ in range(20):
+        server.launch()
+        assert until(put, "an answer").endpoint == url
+        server.await_ready()
+        server.stop()
 
 
 def test_unix_is_a_shorter_name_of_the_scheme(server_factory, folder):

@@ -106,13 +106,13 @@ def prepare(endpoint: str) -> int:
     private = own is not None and own.endpoint == endpoint
     if private:
         make_private_folder(own.folder)
+        _trim(own.log)
     pid = _listener(path)
-    if pid is None and private:
+    end = time.monotonic() + CHANGE_SECONDS
+    while pid is None and private and time.monotonic() < end:
         with _lock:
             _start(own)
-        pid = _listener(path)
-    elif private:
-        _trim(own.log)
+        pid = _listener(path)  # None again, if it ended for want of use: we may have slept.
     if pid is None:
         raise Unavailable(_why_nobody(path))
     return pid
@@ -175,12 +175,13 @@ def _start(own: Place) -> None:
         _write_config(own)
         patience = time.monotonic() + CHANGE_SECONDS
         while True:
-            _trim(own.log)
             failure = _launch(own, program, end)
             if failure is None:
                 return
             # The one before us may be about to end: wait until it has let go of the storage.
-            if "another server" not in failure or time.monotonic() > patience:
+            # Or ours has ended already, for want of use: on a machine that was asleep.
+            passing = not failure or "another server" in failure
+            if not passing or time.monotonic() > patience:
                 raise Unavailable(
                     f"cannot start a private cache server: {failure} (log: {own.log}). Mend this, "
                     "or set FLAME_CACHE_ENDPOINT to a server"
@@ -219,7 +220,7 @@ def _starting(own: Place, end: float) -> Iterator[bool]:
 
 
 def _launch(own: Place, program: str, end: float) -> Optional[str]:
-    """Start the program and wait until it listens; what it says if it ends instead."""
+    """Start the program and wait until it listens; the error that it ends with instead."""
     global _announced
     before = os.path.getsize(own.log) if os.path.exists(own.log) else 0
     pid = start_detached([program, "--config", own.config], own.log, _SETTINGS)
@@ -228,6 +229,8 @@ def _launch(own: Place, program: str, end: float) -> Optional[str]:
             with open(own.log, encoding="utf-8", errors="replace") as file:
                 file.seek(before)
                 lines = file.read().strip().splitlines()
+            if lines and lines[-1].endswith(" stopped"):
+                return ""
             return next((line for line in reversed(lines) if "Error" in line), str(lines[-1:]))
         if time.monotonic() > end:
             raise Unavailable(f"the private cache server (pid {pid}) is not ready; see {own.log}")

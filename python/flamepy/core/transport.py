@@ -228,7 +228,9 @@ class Connection:
                 return result
             except FlameError as error:
                 begun = not failures.never_begun(error, private)
-                if begun and not failures.connection_lost(error):
+                # A private server that ends cancels what reaches it too late.
+                lost = failures.connection_lost(error) or (private and isinstance(error, Cancelled))
+                if begun and not lost:
                     raise
                 self._drop()
                 if begun:

@@ -149,7 +149,11 @@ arrow::Result<Doors> OpenDoors(
   using arrow::flight::Location;
   Doors doors;
   auto open = [&](const Location& location) {
+    // Calls come in as soon as Init() has bound, so what they are told is set before. Of
+    // a port that the system chooses nobody knows before we do.
+    const int port = doors.empty() ? config.bind.port : doors.front()->port();
     doors.push_back(make());
+    doors.back()->set_endpoint(config.AdvertisedUrl(port));
     arrow::flight::FlightServerOptions options(location);
     set_up(&options);
     return doors.back()->Init(options);
@@ -237,7 +241,7 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
             if (idle) options->middleware.emplace_back("flame.idle", idle->middleware());
           }));
   const std::string url = config.AdvertisedUrl(doors.front()->port());
-  for (const auto& door : doors) door->set_endpoint(url);
+  if (config.bind.port == 0) doors.front()->set_endpoint(url);
   {
     Stopper stopper(signals, &cache, &doors, config.drain_timeout);
     fmt::print("flame-object-cache {} ready on {} (listening on {}, storage {})\n",
