@@ -217,7 +217,7 @@ TEST_F(ServerConfigTest, NamedFileIsReadInsteadOfTheDefaultOne) {
 }
 
 TEST_F(ServerConfigTest, D8_UnknownEvictionPolicyIsAnErrorWhereverItStands) {
-  const std::string message = "'lfu' is not known; it is lru or none";
+  const std::string message = "'lfu' is not known; it is lru or s3fifo or none";
   EXPECT_THAT(Error({"--eviction-policy", "lfu"}), HasSubstr(message));
   host_.SetDefaultFile("cache: {eviction: {policy: lfu}}");
   EXPECT_THAT(Error(), HasSubstr(message));

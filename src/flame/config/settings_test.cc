@@ -33,8 +33,8 @@ TEST(SettingsTest, FlagAndVariableHaveTheSameWords) {
 TEST(SettingsTest, DefaultThatIsShownIsTheDefault) {
   const ServerConfig config;
   const std::set<std::string_view> depends_on_machine{
-      "cache.bind", "cache.advertise", "cache.storage", "cache.runtime_dir",
-      "cache.limits.in_flight"};
+      "cache.bind",        "cache.advertise",           "cache.storage",
+      "cache.runtime_dir", "cache.eviction.max_memory", "cache.limits.in_flight"};
   for (const Setting& setting : Settings()) {
     if (depends_on_machine.contains(setting.path)) continue;
     EXPECT_EQ(setting.print(config).value_or(""), setting.usual) << setting.path;
