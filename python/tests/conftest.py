@@ -11,12 +11,21 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))  # What all tests share.
+os.environ["FLAME_EMBEDDED"] = "0"  # No test starts a server on the folders of who runs it.
 
-from harness.server import ROOT, Server
+from harness.server import BINARY, ROOT, Server
 from harness.servers import ServerFactory, servers
 
 _STOCK_PYTHON = Path(os.environ.get("FLAME_STOCK_PYTHON") or ROOT / ".venv/conformance/bin/python")
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    """The server program."""
+    assert BINARY.exists(), f"no server at {BINARY}: run `make build`, or set FLAME_SERVER"
+    return BINARY
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +46,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home directory, and no configuration in the environment."""
     for variable in [name for name in os.environ if name.startswith("FLAME_")]:
         monkeypatch.delenv(variable)
+    monkeypatch.setenv("FLAME_EMBEDDED", "0")
     directory = tmp_path / "home"
     directory.mkdir()
     monkeypatch.setenv("HOME", str(directory))

@@ -22,7 +22,7 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD")
 _SANITIZERS = {"UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
 _READY = re.compile(
     r"flame-object-cache \S+ ready on (\S+) "
-    r"\(listening on (\S+):(\d+), storage (.*?)(?:, http (http://\S+))?\)"
+    r"\(listening on ((?:\S+:(\d+))?(?: and )?(/\S+?)?), storage (.*?)(?:, http (http://\S+))?\)"
 )
 
 
@@ -149,8 +149,8 @@ class Server:
             raise AssertionError(f"not a ready line: {line!r}\n{self.log()}")
         self.ready_line = line
         self.endpoint = match[1]
-        self.port = int(match[3])
-        self.http = match[5] or ""
+        self.port = int(match[3] or 0)
+        self.http = match[6] or ""
         return self
 
     def _read_line(self, seconds: float) -> str:

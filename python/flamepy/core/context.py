@@ -9,6 +9,7 @@ variable                  meaning                                               
 ``FLAME_CLIENT_CACHE``    bytes of the client's cache, ``256M``; 0 turns it off  cache.client_cache
 ``FLAME_ALLOW_PICKLE``    0: read nothing that needs unpickling                  cache.allow_pickle
 ``FLAME_CA_FILE``         root certificates where the file names none            \\*.tls.ca_file
+``FLAME_EMBEDDED``        0: start no private server where nothing is configured
 ========================  =====================================================  ===============
 """
 
@@ -60,9 +61,11 @@ _VARIABLES = (
     "FLAME_CLIENT_CACHE",
     "FLAME_ALLOW_PICKLE",
     "FLAME_CA_FILE",
+    "FLAME_EMBEDDED",
 )
+_CONFIGURING = ("FLAME_ENDPOINT", "FLAME_CACHE_ENDPOINT", "FLAME_CACHE_STORAGE")
 _DEFAULT_FLAME_HOME = "/var/lib/flame"
-_SCHEMES = {"http": "grpc", "https": "grpc+tls", "grpcs": "grpc+tls"}
+_SCHEMES = {"http": "grpc", "https": "grpc+tls", "grpcs": "grpc+tls", "unix": "grpc+unix"}
 _SIZE = re.compile(r"\s*([0-9.]+)\s*(?:([kmgtp])i?b?|b)?\s*", re.IGNORECASE)
 
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True}
@@ -90,6 +93,8 @@ class FlameClientCache:
     client_cache_bytes: int = DEFAULT_CLIENT_CACHE_BYTES
     allow_pickle: bool = True
     """Whether objects may be unpickled, which runs code of their writers."""
+    embedded: bool = field(default=False, repr=False)
+    """Nothing is configured: where no server answers, a private one is started."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,9 @@ client_cache_bytes=268435456, allow_pickle=True)
             allow_pickle=_flag(
                 "allow_pickle", env.get("FLAME_ALLOW_PICKLE") or cache.get("allow_pickle", True)
             ),
+            embedded=not path.exists()
+            and not any(env.get(name) for name in _CONFIGURING)
+            and env.get("FLAME_EMBEDDED", "").lower() not in ("0", "off", "false", "no"),
         )
         self.package: Optional[FlamePackage] = _package(section)
         self.runner = FlameContextRunner(
@@ -234,6 +242,8 @@ def normalize_endpoint(endpoint: str) -> str:
     'grpc+tls://cache.example:9090'
     >>> normalize_endpoint("http://127.0.0.1:9090/")
     'grpc://127.0.0.1:9090'
+    >>> normalize_endpoint("unix:///run/flame/cache.sock")
+    'grpc+unix:///run/flame/cache.sock'
     """
     scheme, separator, rest = endpoint.partition("://")
     if not separator or not rest:

@@ -16,7 +16,7 @@ from pyarrow import flight
 from flamepy.core import errors
 from flamepy.core.errors import FlameError
 
-__all__ = ["connection_lost", "from_document", "translate", "translated", "writing"]
+__all__ = ["connection_lost", "from_document", "never_begun", "translate", "translated", "writing"]
 
 _BY_CODE: dict[str, type[FlameError]] = {
     "invalid": errors.InvalidArgument,
@@ -58,6 +58,7 @@ _OTHERWISE = (errors.InternalError, "see the server's log")
 
 _TAG = "[flame:"
 _NOISE = ("gRPC client debug context:", "Client context:", "Additionally, could not", "Detail:")
+_NOT_CONNECTED = "failed to connect to all addresses"
 _LEADS = ("with message: ", "Unknown: ")
 
 
@@ -122,6 +123,22 @@ def connection_lost(error: BaseException) -> bool:
         and isinstance(cause, flight.FlightUnavailableError)
         and _TAG not in str(cause)
     )
+
+
+def never_begun(error: BaseException, private: bool) -> bool:
+    """Whether no server can have begun the call, so that it may be made again in any case.
+
+    Parameters
+    ----------
+    private : bool
+        The server is one that ends by itself: then what it refused because it ends counts.
+    """
+    if not isinstance(error, errors.Unavailable):
+        return False
+    cause = error.__cause__
+    if _TAG in str(cause):
+        return private and error.outcome == "not_applied"
+    return isinstance(cause, flight.FlightUnavailableError) and _NOT_CONNECTED in str(cause)
 
 
 def _make(code: str, message: str, outcome: Optional[str], version: object) -> FlameError:

@@ -5,19 +5,30 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import socket
 import threading
 import time
 import weakref
 from collections.abc import Iterable
 from typing import Any, Callable, Optional, TypeVar
+from urllib.parse import urlsplit
 
 import bson
 import pyarrow as pa
 from pyarrow import flight
 
-from flamepy.core import failures
+from flamepy.core import embedded, failures
 from flamepy.core.context import current_context, normalize_endpoint
-from flamepy.core.errors import FlameError, InvalidArgument, InvalidConfig, Timeout, Unavailable
+from flamepy.core.errors import (
+    Cancelled,
+    FlameError,
+    InvalidArgument,
+    InvalidConfig,
+    Timeout,
+    Unavailable,
+)
+from flamepy.core.private_place import SCHEME
+from flamepy.core.server_program import is_running
 from flamepy.core.waiting import Expired, stop_if_given_up, wait_for
 
 __all__ = ["Connection", "Deadline", "connect", "next_op_id"]
@@ -31,6 +42,10 @@ _GRPC_OPTIONS = [
 ]
 
 _GRACE_SECONDS = 0.25
+_ANSWER_SECONDS = 5.0  # For a server at the default endpoint to say what it is.
+
+_PAUSE_SECONDS = 0.01  # A server that was used so short ago does not end for want of use.
+
 _GRPC_STOP_SECONDS = 1.0  # It takes about one millisecond, unless another thread is in a call.
 
 
@@ -82,6 +97,8 @@ class Connection:
         self._ca_file = ca_file
         self._client: Optional[flight.FlightClient] = None
         self._speaks_documents: Optional[bool] = None
+        self._used = 0.0  # When a call last succeeded.
+        self._pid = 0  # Of a server on a Unix socket, if known.
         self._lock = threading.Lock()
         _connections.add(self)
 
@@ -191,16 +208,62 @@ class Connection:
         return self.endpoint
 
     def retrying(self, call: Callable[[bool], T], *, may_repeat: bool = True) -> T:
-        """Run `call(False)`, and `call(True)` on a new connection if the first was lost."""
-        try:
-            return call(False)
-        except FlameError as error:
-            if not failures.connection_lost(error):
-                raise
-            self._drop()
-            if not may_repeat:
-                raise
-        return call(True)
+        """Run `call(False)`, and `call(True)` on a new connection if the first was lost.
+
+        One that no server has begun is simply made again: once, or while the user's private
+        server gives way to the next one.
+        """
+        private = embedded.is_own(self.endpoint)
+        if private:
+            self._wake()
+            if not may_repeat and self._pid and not is_running(self._pid):
+                self._drop()  # It was killed since, and we have not heard of it yet.
+        end = time.monotonic() + (embedded.CHANGE_SECONDS if private else 0)
+        repeated, tries = False, 0
+        while True:
+            tries += 1
+            try:
+                result = call(repeated)
+                self._used = time.monotonic()
+                return result
+            except FlameError as error:
+                begun = not failures.never_begun(error, private)
+                # A private server that ends cancels what reaches it too late.
+                lost = failures.connection_lost(error) or (private and isinstance(error, Cancelled))
+                if begun and not lost:
+                    raise
+                self._drop()
+                if begun:
+                    if repeated or not may_repeat:
+                        raise
+                    repeated = True
+                elif tries > 1 and time.monotonic() >= end:
+                    raise
+            if tries > 1:
+                time.sleep(0.01)
+
+    def _wake(self) -> None:
+        """After a pause, make sure that the private server is there and stays for the next call.
+
+        It may be ending just now because nobody used it. A call that meets the end may get no
+        answer; this one may be made as often as it takes, most others may not.
+        """
+        if time.monotonic() - self._used < _PAUSE_SECONDS:
+            return
+        end = time.monotonic() + embedded.CHANGE_SECONDS
+        while True:
+            try:
+                self.raw_action("flame.info", b"", Deadline(1), f"connect to {self.endpoint}")
+            except Timeout:
+                return  # It is there; the call itself has a deadline of its own.
+            except (Unavailable, Cancelled) as error:
+                if error.__cause__ is None or time.monotonic() > end:
+                    raise
+                self._drop()
+                time.sleep(0.01)
+            else:
+                self._used = time.monotonic()
+                return
 
     def _open(self) -> flight.FlightClient:
         client = self._client
@@ -208,6 +271,8 @@ class Connection:
             with self._lock:
                 client = self._client
                 if client is None:
+                    if self.endpoint.startswith(SCHEME):
+                        self._pid = embedded.prepare(self.endpoint)
                     client = self._client = _make_client(self.endpoint, self._ca_file)
         return client
 
@@ -219,12 +284,17 @@ class Connection:
         with self._lock:
             self._client = None
             self._speaks_documents = None
+            self._pid = 0
+        embedded.forget(self.endpoint)
 
 
 def connect(endpoint: Optional[str] = None) -> Connection:
     """The pooled connection to `endpoint`, or to the context's object cache. Thread-safe."""
     if endpoint is None:
-        endpoint = current_context().cache_endpoint
+        context = current_context()
+        endpoint = context.cache_endpoint
+        if context.cache.embedded:
+            endpoint = embedded.default_endpoint(_answers)
     connection = _plain.get(endpoint)
     if connection is not None:
         return connection
@@ -235,9 +305,27 @@ def connect(endpoint: Optional[str] = None) -> Connection:
         connection = _pool.get(key)
         if connection is None:
             connection = _pool[key] = Connection(*key)
-        if location.startswith("grpc://"):
+        if location.startswith(("grpc://", SCHEME)):
             _plain[endpoint] = connection  # No setting can change what this one needs.
     return connection
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether an object cache, rather than nobody or another program, is at an endpoint."""
+    url = urlsplit(endpoint)
+    try:
+        socket.create_connection((url.hostname, url.port), _ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    connection = connect(endpoint)
+    try:
+        connection.speaks_documents(Deadline(_ANSWER_SECONDS))
+    except Timeout:
+        return True
+    except FlameError:
+        connection._drop()
+        return False
+    return True
 
 
 def next_op_id() -> bytes:

@@ -7,19 +7,25 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <thread>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
 #include "flame/base/log.h"
+#include "flame/base/unix_socket.h"
 #include "flame/cache/cache.h"
 #include "flame/cache/maintenance.h"
+#include "flame/config/duration.h"
 #include "flame/config/load.h"
+#include "flame/flight/idle_exit.h"
 #include "flame/flight/service.h"
 #include "flame/http/http_server.h"
 #include "flame/http/metrics_page.h"
@@ -66,11 +72,22 @@ arrow::Status CheckCanListen(const HostPort& bind) {
           : "choose another address with --bind"));
 }
 
+/// By which a restart is recognised; empty without a port of one's own.
+std::string NameOf(const ServerConfig& config) {
+  if (config.ListensOnTcp()) {
+    return config.bind.port == 0
+               ? ""
+               : fmt::format("{}-{}", config.bind.host, config.bind.port);
+  }
+  std::string name = "unix" + config.endpoint.path;
+  std::replace(name.begin(), name.end(), '/', '-');
+  return name;
+}
+
 arrow::Result<std::unique_ptr<Store>> OpenMemoryStore(const ServerConfig& config) {
   MemoryStoreOptions options;
-  // Without a port of its own the server has no name that a restart could be recognised
-  // by.
-  if (config.bind.port != 0) {
+  const std::string name = NameOf(config);
+  if (!name.empty()) {
     std::error_code error;
     std::filesystem::create_directories(config.runtime_dir, error);
     if (error) {
@@ -81,8 +98,7 @@ arrow::Result<std::unique_ptr<Store>> OpenMemoryStore(const ServerConfig& config
                      config.runtime_dir, error.message());
     } else {
       options.runtime_file =
-          fmt::format("{}/object-cache-{}-{}.versions", config.runtime_dir,
-                      config.bind.host, config.bind.port);
+          fmt::format("{}/object-cache-{}.versions", config.runtime_dir, name);
     }
   }
   return MemoryStore::Open(options);
@@ -165,13 +181,56 @@ arrow::Result<std::unique_ptr<HttpServer>> StartHttp(const ServerConfig& config,
   return nullptr;
 }
 
+/// The services that listen, one per address or socket. They share everything else.
+using Doors = std::vector<std::unique_ptr<FlightService>>;
+
+/// Opens the one on an address, if it is not all on a socket, and the one on a socket.
+arrow::Result<Doors> OpenDoors(
+    const ServerConfig& config,
+    const std::function<std::unique_ptr<FlightService>()>& make,
+    const std::function<void(arrow::flight::FlightServerOptions*)>& set_up) {
+  using arrow::flight::Location;
+  Doors doors;
+  auto open = [&](const Location& location) {
+    // Calls come in as soon as Init() has bound, so what they are told is set before. Of
+    // a port that the system chooses nobody knows before we do.
+    const int port = doors.empty() ? config.bind.port : doors.front()->port();
+    doors.push_back(make());
+    doors.back()->set_endpoint(config.AdvertisedUrl(port));
+    arrow::flight::FlightServerOptions options(location);
+    set_up(&options);
+    return doors.back()->Init(options);
+  };
+  if (config.ListensOnTcp()) {
+    ARROW_ASSIGN_OR_RAISE(const Location location,
+                          Location::Parse("grpc+tcp://" + FormatHostPort(config.bind)));
+    ARROW_RETURN_NOT_OK(open(location));
+  }
+  if (!config.SocketPath().empty()) {
+    ARROW_ASSIGN_OR_RAISE(const Location location,
+                          Location::ForGrpcUnix(config.SocketPath()));
+    const PrivateUmask nobody_else;
+    ARROW_RETURN_NOT_OK(open(location));
+  }
+  return doors;
+}
+
+/// Where it listens, for people: "127.0.0.1:9090 and /run/flame/cache.sock".
+std::string Listening(const ServerConfig& config, const Doors& doors) {
+  std::string text;
+  if (config.ListensOnTcp())
+    text = FormatHostPort({config.bind.host, doors.front()->port()});
+  if (config.SocketPath().empty()) return text;
+  return text + (text.empty() ? "" : " and ") + config.SocketPath();
+}
+
 /// Waits for SIGTERM or SIGINT on a thread of its own, then stops the service: nothing
 /// new is let in, what runs is waited for until the drain time-out.
 class Stopper {
  public:
   /// REQUIRES: the signals are blocked in every thread.
-  Stopper(const sigset_t& signals, Cache* cache, FlightService* service,
-          Readiness* readiness, std::chrono::milliseconds drain)
+  Stopper(const sigset_t& signals, Cache* cache, const Doors* doors, Readiness* readiness,
+          std::chrono::milliseconds drain)
       : thread_([=] {
           int signal = 0;
           sigwait(&signals, &signal);
@@ -180,8 +239,10 @@ class Stopper {
           readiness->Set(Readiness::State::kStopping);
           cache->StopWaiting();
           const auto deadline = std::chrono::system_clock::now() + drain;
-          const arrow::Status status = service->Shutdown(&deadline);
-          if (!status.ok()) FLAME_LOG_WARN(server, "shutdown: {}", status.ToString());
+          for (const auto& door : *doors) {
+            const arrow::Status status = door->Shutdown(&deadline);
+            if (!status.ok()) FLAME_LOG_WARN(server, "shutdown: {}", status.ToString());
+          }
         }) {}
   ~Stopper() { thread_.join(); }
 
@@ -194,7 +255,7 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   QuietLibraries();
   for (const std::string& warning : config.warnings)
     FLAME_LOG_WARN(server, "{}", warning);
-  ARROW_RETURN_NOT_OK(CheckCanListen(config.bind));
+  if (config.ListensOnTcp()) ARROW_RETURN_NOT_OK(CheckCanListen(config.bind));
   // From the start, and to the end: what is not ready says so.
   Readiness readiness;
   MetricsPage metrics(kVersion);
@@ -207,20 +268,41 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
               CacheOptionsOf(config));
   const Maintenance maintenance(&cache, config.tombstone_age);
   Budget budget(config.limits.in_flight);
-  FlightService service(&cache, &budget,
-                        {"", kVersion, FormatStorageUrl(config.storage), store->id(),
-                         Clock::System()->WallMs(), FlightLimitsOf(config.limits)});
+  FlightShared shared(config.limits.in_flight);
   const MetricsPage::Watch watch(
-      &metrics, {&cache, store.get(), &budget, &service.replies(), {&service.metrics()}});
-
+      &metrics,
+      {&cache, store.get(), &budget, &shared.replies.budget(), {&shared.metrics}});
+  const FlightServiceOptions about{"",
+                                   kVersion,
+                                   FormatStorageUrl(config.storage),
+                                   store->id(),
+                                   Clock::System()->WallMs(),
+                                   FlightLimitsOf(config.limits)};
+  std::unique_ptr<IdleExit> idle;
+  if (config.exit_when_idle.count() > 0) {
+    idle = std::make_unique<IdleExit>(Clock::System(), config.exit_when_idle, [&config] {
+      FLAME_LOG_INFO(server, "no call for {}", FormatDuration(config.exit_when_idle));
+      kill(getpid(), SIGTERM);  // The one way to stop.
+    });
+  }
+  std::unique_ptr<UnixSocket> socket;
+  if (!config.SocketPath().empty()) {
+    ARROW_ASSIGN_OR_RAISE(socket, UnixSocket::Claim(config.SocketPath()));
+  }
   ARROW_ASSIGN_OR_RAISE(
-      const auto location,
-      arrow::flight::Location::Parse("grpc+tcp://" + FormatHostPort(config.bind)));
-  ARROW_RETURN_NOT_OK(service.Init(arrow::flight::FlightServerOptions(location)));
-  const std::string url = config.AdvertisedUrl(service.port());
-  service.set_endpoint(url);
+      const Doors doors,
+      OpenDoors(
+          config,
+          [&] {
+            return std::make_unique<FlightService>(&cache, &budget, &shared, about);
+          },
+          [&](arrow::flight::FlightServerOptions* options) {
+            if (idle) options->middleware.emplace_back("flame.idle", idle->middleware());
+          }));
+  const std::string url = config.AdvertisedUrl(doors.front()->port());
+  if (config.bind.port == 0) doors.front()->set_endpoint(url);
   {
-    Stopper stopper(signals, &cache, &service, &readiness, config.drain_timeout);
+    Stopper stopper(signals, &cache, &doors, &readiness, config.drain_timeout);
     readiness.Set(Readiness::State::kServing);
     const std::string http_url =
         http == nullptr
@@ -228,10 +310,10 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
             : fmt::format(", http http://{}",
                           FormatHostPort({config.http.bind.host, http->port()}));
     fmt::print("flame-object-cache {} ready on {} (listening on {}, storage {}{})\n",
-               kVersion, url, FormatHostPort({config.bind.host, service.port()}),
-               FormatStorageUrl(config.storage), http_url);
+               kVersion, url, Listening(config, doors), FormatStorageUrl(config.storage),
+               http_url);
     std::fflush(stdout);
-    ARROW_RETURN_NOT_OK(service.Serve());
+    for (const auto& door : doors) ARROW_RETURN_NOT_OK(door->Wait());
   }
   ARROW_RETURN_NOT_OK(cache.Close());
   FLAME_LOG_INFO(server, "stopped");

@@ -58,6 +58,7 @@ class Resolver {
       : host_(host), with_file_(with_file), config_(*config) {}
 
   arrow::Status Run() {
+    if (config_.endpoint.is_unix()) return DropAddresses();
     ARROW_ASSIGN_OR_RAISE(interfaces_, host_.Interfaces());
     DropInterfaceThatAFlagOverrides();
     if (!config_.network_interface.empty()) {
@@ -68,11 +69,29 @@ class Resolver {
     ARROW_RETURN_NOT_OK(bind_given ? ResolveBind() : DeriveBind());
     if (config_.bind.port < 0) config_.bind.port = config_.endpoint.port;
     ARROW_RETURN_NOT_OK(ResolveHttp());
-    return config_.advertise.host.empty() ? DeriveAdvertise(bind_given)
-                                          : CheckAdvertise();
+    return config_.advertise.host.empty() && !config_.advertise.is_unix()
+               ? DeriveAdvertise(bind_given)
+               : CheckAdvertise();
   }
 
  private:
+  /// A Unix socket has no address. Files that name one for a server without are common.
+  arrow::Status DropAddresses() {
+    static constexpr char kUnused[] =
+        "{} ({}) is not used: the endpoint is a Unix socket. To listen on both, let "
+        "endpoint name the address and unix_socket the path";
+    if (!config_.bind.host.empty())
+      Warn(fmt::format(kUnused, "bind", config_.SourceOf(kBind).ToString()));
+    if (!config_.network_interface.empty())
+      Warn(fmt::format(kUnused, "network_interface",
+                       config_.SourceOf(kInterface).ToString()));
+    config_.bind = {};
+    config_.network_interface.clear();
+    for (const char* setting : {kBind, kInterface})
+      config_.sources[setting] = {Kind::kDerived, kEndpoint};
+    return arrow::Status::OK();
+  }
+
   /// `--endpoint` on the command line means that address, whatever interface the file
   /// has.
   void DropInterfaceThatAFlagOverrides() {

@@ -39,10 +39,38 @@ TEST(EndpointTest, D7_EveryTlsSchemeIsTls) {
   }
 }
 
+TEST(EndpointTest, UnixSocketsHaveAPath) {
+  for (const char* url :
+       {"unix:///run/flame/cache.sock", "grpc+unix:///run/flame/cache.sock"}) {
+    const Endpoint endpoint = ParseEndpoint(url).ValueOrDie();
+    EXPECT_TRUE(endpoint.is_unix());
+    EXPECT_FALSE(endpoint.tls());
+    EXPECT_EQ(endpoint.path, "/run/flame/cache.sock");
+    EXPECT_EQ(endpoint.ClientScheme(), "grpc+unix");
+    EXPECT_EQ(FormatEndpoint(endpoint), "grpc+unix:///run/flame/cache.sock");
+  }
+}
+
+TEST(EndpointTest, SocketPathsAreAbsoluteAndPlain) {
+  for (const char* path : {"", "tmp/x", "/", "/tmp/", "/a b", "/a%20b", "/a?b"}) {
+    const auto endpoint = ParseEndpoint(std::string("unix://") + path);
+    ASSERT_FALSE(endpoint.ok()) << path;
+    EXPECT_THAT(endpoint.status().message(), HasSubstr(path));
+  }
+}
+
+TEST(EndpointTest, SocketPathsFitIntoAnAddress) {
+  const std::string longest = "/" + std::string(106, 'a');
+  EXPECT_TRUE(ParseEndpoint("unix://" + longest).ok());
+  const auto longer = ParseEndpoint("unix://" + longest + "a");
+  EXPECT_THAT(longer.status().message(), HasSubstr("has 108 bytes"));
+  EXPECT_THAT(longer.status().message(), HasSubstr("at most 107"));
+}
+
 TEST(EndpointTest, AnythingElseIsAnErrorThatRepeatsIt) {
-  for (const char* url : {"", "grpc://", "grpc://:9090", "redis://cache",
-                          "grpc+unix:///tmp/x", "grpc://a/b", "grpc://user@cache",
-                          "grpc://cache:99999", "://cache", "grpc://[::1"}) {
+  for (const char* url :
+       {"", "grpc://", "grpc://:9090", "redis://cache", "grpc://a/b", "grpc://user@cache",
+        "grpc://cache:99999", "://cache", "grpc://[::1"}) {
     const auto endpoint = ParseEndpoint(url);
     ASSERT_FALSE(endpoint.ok()) << url;
     EXPECT_THAT(endpoint.status().message(), HasSubstr(url));

@@ -23,8 +23,11 @@ std::string ValueSource::ToString() const {
 }
 
 std::string ServerConfig::AdvertisedUrl(int bound_port) const {
+  if (advertise.is_unix()) return FormatEndpoint(advertise);
+  if (endpoint.is_unix() && advertise.host.empty()) return FormatEndpoint(endpoint);
   const Endpoint& scheme_of = advertise.scheme.empty() ? endpoint : advertise;
-  return FormatEndpoint({scheme_of.ClientScheme(), advertise.host,
+  return FormatEndpoint({scheme_of.is_unix() ? "grpc" : scheme_of.ClientScheme(),
+                         advertise.host,
                          advertise.port > 0 ? advertise.port : bound_port});
 }
 
@@ -47,6 +50,12 @@ arrow::Status ServerConfig::Validate() const {
   }
   if (tls.given() && (tls.cert_file.empty() || tls.key_file.empty())) {
     return InvalidError("cache.tls needs both cert_file and key_file");
+  }
+  if (endpoint.is_unix() && !unix_socket.empty()) {
+    return InvalidError(fmt::format(
+        "cache.unix_socket is {}, but cache.endpoint is a Unix socket already; give "
+        "cache.endpoint the TCP address, or leave cache.unix_socket out",
+        unix_socket));
   }
   if (limits.in_flight <= 0)
     return InvalidError("cache.limits.in_flight must be more than 0");

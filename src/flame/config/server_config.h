@@ -49,6 +49,9 @@ struct ServerConfig {
   /// endpoint's, without a port
   /// (-1) the one that was bound.
   Endpoint advertise{.scheme = "", .host = "", .port = -1};
+  /// A Unix socket to listen on as well; empty = none. The one of `endpoint`, if that is
+  /// a Unix socket, is the only one then.
+  std::string unix_socket;
   /// Regular expression for the name of the interface whose address `bind` and
   /// `advertise` default to; empty = none.
   std::string network_interface;
@@ -129,6 +132,8 @@ struct ServerConfig {
   std::string log_filter = "info";
   /// How long a stop waits for the requests that are being answered.
   std::chrono::milliseconds drain_timeout = std::chrono::seconds(10);
+  /// Stop after so long without a call; 0 = never.
+  std::chrono::milliseconds exit_when_idle{0};
 
   // About the values.
 
@@ -137,6 +142,12 @@ struct ServerConfig {
   /// What the operator should know, one line each; to be logged once.
   std::vector<std::string> warnings;
 
+  /// The Unix socket to listen on, alone or beside `bind`; empty = none.
+  const std::string& SocketPath() const {
+    return endpoint.is_unix() ? endpoint.path : unix_socket;
+  }
+  /// Whether there is an address to listen on, beside a socket.
+  bool ListensOnTcp() const { return !endpoint.is_unix(); }
   /// The URL that clients are told, given the port that the server got.
   std::string AdvertisedUrl(int bound_port) const;
   const ValueSource& SourceOf(std::string_view path) const;

@@ -51,6 +51,52 @@ class ServerConfigTest : public ::testing::Test {
   FakeHost host_;
 };
 
+TEST_F(ServerConfigTest, UnixSocketIsListenedOnAndAdvertised) {
+  const ServerConfig config = Load({"--endpoint", "unix:///run/flame/cache.sock"});
+  EXPECT_FALSE(config.ListensOnTcp());
+  EXPECT_EQ(config.SocketPath(), "/run/flame/cache.sock");
+  EXPECT_EQ(config.AdvertisedUrl(-1), "grpc+unix:///run/flame/cache.sock");
+  EXPECT_THAT(config.warnings, IsEmpty());
+}
+
+TEST_F(ServerConfigTest, UnixSocketBesideAnAddressIsNotAdvertised) {
+  const ServerConfig config = Load({"--unix-socket", "/run/flame/cache.sock"});
+  EXPECT_TRUE(config.ListensOnTcp());
+  EXPECT_EQ(config.SocketPath(), "/run/flame/cache.sock");
+  EXPECT_EQ(config.AdvertisedUrl(9090), "grpc://127.0.0.1:9090");
+}
+
+TEST_F(ServerConfigTest, UnixSocketCanBeReachedByAnAddressOfAProxy) {
+  const ServerConfig config =
+      Load({"--endpoint", "unix:///run/x.sock", "--advertise", "proxy:80"});
+  EXPECT_EQ(config.AdvertisedUrl(-1), "grpc://proxy:80");
+}
+
+TEST_F(ServerConfigTest, AddressCanBeReachedByASocketOfAProxy) {
+  const ServerConfig config = Load({"--advertise", "unix:///run/x.sock"});
+  EXPECT_EQ(config.AdvertisedUrl(9090), "grpc+unix:///run/x.sock");
+}
+
+TEST_F(ServerConfigTest, AddressesOfTheFileDoNotMatterToAUnixSocket) {
+  host_.SetDefaultFile("cache: {bind: 0.0.0.0, network_interface: eth7}");
+  const ServerConfig config = Load({"--endpoint", "unix:///run/x.sock"});
+  ASSERT_EQ(config.warnings.size(), 2U);
+  EXPECT_THAT(config.warnings[0], HasSubstr("bind"));
+  EXPECT_THAT(config.warnings[1], HasSubstr("network_interface"));
+  EXPECT_EQ(config.bind, HostPort());
+}
+
+TEST_F(ServerConfigTest, TwoUnixSocketsAreOneTooMany) {
+  EXPECT_THAT(Error({"--endpoint", "unix:///a", "--unix-socket", "/b"}),
+              HasSubstr("cache.unix_socket is /b"));
+}
+
+TEST_F(ServerConfigTest, IdleServersStayUnlessToldOtherwise) {
+  EXPECT_EQ(Load().exit_when_idle.count(), 0);
+  EXPECT_EQ(Load({"--exit-when-idle", "never"}).exit_when_idle.count(), 0);
+  EXPECT_EQ(Load({"--exit-when-idle", "5s"}).exit_when_idle.count(), 5000);
+}
+
 TEST_F(ServerConfigTest, DefaultsWithoutAFileAreOurs) {
   const ServerConfig config = Load();
   EXPECT_EQ(FormatEndpoint(config.endpoint), "grpc://127.0.0.1:9090");
@@ -171,7 +217,7 @@ TEST_F(ServerConfigTest, NamedFileIsReadInsteadOfTheDefaultOne) {
 }
 
 TEST_F(ServerConfigTest, D8_UnknownEvictionPolicyIsAnErrorWhereverItStands) {
-  const std::string message = "'lfu' is not known; it is lru or none";
+  const std::string message = "'lfu' is not known; it is lru or s3fifo or none";
   EXPECT_THAT(Error({"--eviction-policy", "lfu"}), HasSubstr(message));
   host_.SetDefaultFile("cache: {eviction: {policy: lfu}}");
   EXPECT_THAT(Error(), HasSubstr(message));

@@ -113,8 +113,8 @@ constexpr Text kProcess = "Logs and process";
 constexpr Setting kSettings[] = {
     {"cache.endpoint", "--endpoint", "FLAME_CACHE_ENDPOINT", "URL", kNetwork,
      "grpc://127.0.0.1:9090",
-     "The server as clients know it: grpc://HOST:PORT. Where to listen and what to "
-     "advertise follow from it unless set "
+     "The server as clients know it: grpc://HOST:PORT, or grpc+unix:///PATH for a Unix "
+     "socket. Where to listen and what to advertise follow from it unless set "
      "below. Port 0 takes any free port.",
      [](Text text, const Host&, Config* config) {
        return ParseEndpoint(text).Value(&config->endpoint);
@@ -145,7 +145,7 @@ constexpr Setting kSettings[] = {
        return Status::OK();
      },
      [](const Config& config) {
-       return Unless(config.advertise.host.empty(),
+       return Unless(config.advertise.host.empty() && !config.advertise.is_unix(),
                      config.AdvertisedUrl(config.bind.port > 0 ? config.bind.port : -1));
      }},
 
@@ -160,6 +160,19 @@ constexpr Setting kSettings[] = {
      },
      [](const Config& config) {
        return Unless(config.network_interface.empty(), config.network_interface);
+     }},
+
+    {"cache.unix_socket", "--unix-socket", "FLAME_CACHE_UNIX_SOCKET", "PATH", kNetwork,
+     "",
+     "Listen on this Unix socket as well; only the user who runs the server can connect "
+     "to it.",
+     [](Text text, const Host&, Config* config) -> Status {
+       if (!text.empty()) ARROW_RETURN_NOT_OK(CheckSocketPath(text));
+       config->unix_socket = text;
+       return Status::OK();
+     },
+     [](const Config& config) {
+       return Unless(config.unix_socket.empty(), config.unix_socket);
      }},
 
     {"cache.http.endpoint",
@@ -418,6 +431,20 @@ constexpr Setting kSettings[] = {
        return ReadDuration(text, &config->drain_timeout);
      },
      [](const Config& config) { return Printed(FormatDuration(config.drain_timeout)); }},
+
+    {"cache.exit_when_idle", "--exit-when-idle", "FLAME_CACHE_EXIT_WHEN_IDLE", "DURATION",
+     kProcess, "never",
+     "Stop, with exit code 0, after so long without a call. never or 0: go on.",
+     [](Text text, const Host&, Config* config) -> Status {
+       if (text != "never") return ReadDuration(text, &config->exit_when_idle);
+       config->exit_when_idle = {};
+       return Status::OK();
+     },
+     [](const Config& config) {
+       return Printed(config.exit_when_idle.count() == 0
+                          ? "never"
+                          : FormatDuration(config.exit_when_idle));
+     }},
 };
 
 }  // namespace

@@ -33,8 +33,8 @@ TEST(SettingsTest, FlagAndVariableHaveTheSameWords) {
 TEST(SettingsTest, DefaultThatIsShownIsTheDefault) {
   const ServerConfig config;
   const std::set<std::string_view> depends_on_machine{
-      "cache.bind", "cache.advertise", "cache.storage", "cache.runtime_dir",
-      "cache.limits.in_flight"};
+      "cache.bind",        "cache.advertise",           "cache.storage",
+      "cache.runtime_dir", "cache.eviction.max_memory", "cache.limits.in_flight"};
   for (const Setting& setting : Settings()) {
     if (depends_on_machine.contains(setting.path)) continue;
     EXPECT_EQ(setting.print(config).value_or(""), setting.usual) << setting.path;
@@ -54,7 +54,8 @@ TEST(SettingsTest, WhatIsPrintedIsReadBackAsTheSame) {
       {"cache.tls.key_file", "/k"},           {"cache.tls.client_ca_file", "/cc"},
       {"cache.tls.ca_file", "/ca"},           {"cache.log.level", "warn,grpc=trace"},
       {"cache.log.format", "json"},           {"cache.log.file", "/var/log/x"},
-      {"cache.drain_timeout", "1500ms"}};
+      {"cache.drain_timeout", "1500ms"},      {"cache.unix_socket", "/run/x.sock"},
+      {"cache.exit_when_idle", "5m"}};
   const FakeHost host;
   for (const Setting& setting : Settings()) {
     ASSERT_TRUE(samples.contains(setting.path)) << "give a sample of " << setting.path;
@@ -70,6 +71,7 @@ TEST(SettingsTest, EmptyTextTakesBackWhatAWeakerSourceSaidOrIsAnError) {
   const std::set<std::string_view> may_be_empty{"cache.bind",
                                                 "cache.advertise",
                                                 "cache.network_interface",
+                                                "cache.unix_socket",
                                                 "cache.storage",
                                                 "cache.tls.cert_file",
                                                 "cache.tls.key_file",

@@ -116,11 +116,13 @@ class ObjectListing final : public arrow::flight::FlightListing {
 
 }  // namespace
 
-FlightService::FlightService(Cache* cache, Budget* budget, FlightServiceOptions options)
+FlightService::FlightService(Cache* cache, Budget* budget, FlightShared* shared,
+                             FlightServiceOptions options)
     : cache_(cache),
       budget_(budget),
-      options_(std::move(options)),
-      replies_(budget->limit()) {
+      metrics_(shared->metrics),
+      replies_(shared->replies),
+      options_(std::move(options)) {
   metrics_.running_limit = options_.limits.streams;
 }
 

@@ -28,19 +28,23 @@ struct FlightServiceOptions {
   FlightLimits limits;
 };
 
+/// What all listeners of this door share. Outlives them.
+struct FlightShared {
+  explicit FlightShared(int64_t reply_bytes) : replies(reply_bytes) {}
+  DoorMetrics metrics{"flight"};
+  ReplyLeases replies;
+};
+
 class FlightService final : public arrow::flight::FlightServerBase {
  public:
-  /// `cache` and `budget` are borrowed and must outlive the service. Uploads are counted
-  /// against the budget; replies may hold as much again.
-  FlightService(Cache* cache, Budget* budget, FlightServiceOptions options);
+  /// All but the options are borrowed and must outlive the service. Uploads are counted
+  /// against the budget; replies are not.
+  FlightService(Cache* cache, Budget* budget, FlightShared* shared,
+                FlightServiceOptions options);
   ~FlightService() override;
 
   /// The endpoint may depend on the port that Init() bound. Call before Serve().
   void set_endpoint(std::string endpoint) { options_.endpoint = std::move(endpoint); }
-
-  /// What this door has counted, and what its replies hold.
-  const DoorMetrics& metrics() const { return metrics_; }
-  const Budget& replies() const { return replies_.budget(); }
 
   arrow::Status ListFlights(
       const arrow::flight::ServerCallContext& context,
@@ -72,9 +76,9 @@ class FlightService final : public arrow::flight::FlightServerBase {
 
   Cache* const cache_;    // Borrowed.
   Budget* const budget_;  // Borrowed.
+  DoorMetrics& metrics_;  // Shared.
+  ReplyLeases& replies_;  // Shared.
   FlightServiceOptions options_;
-  DoorMetrics metrics_{"flight"};
-  ReplyLeases replies_;
 };
 
 }  // namespace flame
