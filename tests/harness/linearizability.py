@@ -102,7 +102,9 @@ def _first_contradiction(operations: list[Operation]) -> str:
                 configurations.add((state, done - {index}))
         del pending[index]
         if not configurations:
-            return _explain(operation, before, pending.values())
+            earlier = [o for o in operations if o.answered <= operation.answered]
+            earlier.sort(key=lambda o: o.answered)
+            return _explain(operation, before, pending.values(), earlier[-8:-1])
     return ""
 
 
@@ -150,7 +152,10 @@ def _reachable(
 
 
 def _explain(
-    operation: Operation, before: set[Configuration], pending: Iterable[Operation]
+    operation: Operation,
+    before: set[Configuration],
+    pending: Iterable[Operation],
+    earlier: list[Operation],
 ) -> str:
     states = sorted({state for state, _ in before}, key=lambda state: state.version)
     shown = ", ".join(_show(state) for state in states[:8])
@@ -158,6 +163,7 @@ def _explain(
     overlapping = [f"  {other}" for other in pending]
     if overlapping:
         lines += ["while these were under way:", *overlapping[:12]]
+    lines += ["after these answers:", *(f"  {other}" for other in earlier)]
     return "\n".join(lines)
 
 

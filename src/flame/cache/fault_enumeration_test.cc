@@ -5,6 +5,9 @@
 // steps the store is killed and opened again.
 #include <gtest/gtest.h>
 
+#include <future>
+#include <mutex>
+
 #include <arrow/testing/gtest_util.h>
 
 #include "flame/base/log.h"
@@ -164,6 +167,64 @@ TEST_F(FaultTest, ACommitThatComesBackInARecoveryReplacesWhatWasResident) {
   EXPECT_EQ(std::get<std::shared_ptr<const Snapshot>>(got)->version, 2);
   ASSERT_OK_AND_ASSIGN(const auto page, cache_->ReadFeed({}, cursor.cursor, "", 1, {}));
   EXPECT_TRUE(page.gap) << "nobody told the watchers";
+}
+
+// A refusal tells of a version, a delete of nothing that there is none. Whoever was told
+// so must not be shown an older one afterwards, so it is told when that is published.
+// Method: a commit is held in its log while a second writer is refused because of it.
+TEST_F(FaultTest, ARefusalTellsOfNothingThatReadersDoNotSeeYet) {
+  dir_.emplace();
+  Open(Durability::kProcess);
+  const Key key = KeyFor("a/s/o");
+  const auto version = [&] {
+    const auto got = cache_->Get({}, key, 0);
+    const auto* snapshot = std::get_if<std::shared_ptr<const Snapshot>>(&*got);
+    return snapshot != nullptr ? (*snapshot)->version : 0;
+  };
+  /// Runs `second` while `first` is held in the log.
+  const auto race = [&](const std::function<void()>& first,
+                        const std::function<void()>& second) {
+    std::promise<void> reached;
+    std::promise<void> release;
+    files_->before_log = [&, once = std::make_shared<std::once_flag>()] {
+      std::call_once(*once, [&] {
+        reached.set_value();
+        release.get_future().wait();
+      });
+    };
+    auto writer = std::async(std::launch::async, first);
+    reached.get_future().wait();
+    auto refused = std::async(std::launch::async, second);
+    // Time to be answered too early; to be late changes nothing.
+    refused.wait_for(std::chrono::milliseconds(100));
+    release.set_value();
+    writer.get();
+    refused.get();
+    files_->before_log = nullptr;
+  };
+
+  ASSERT_OK(cache_->Put({}, key, Bytes("1")).status());
+  race([&] { EXPECT_OK(cache_->Put({}, key, Bytes("2")).status()); },
+       [&] {
+         WriteOptions options;
+         options.if_version = 1;
+         const auto conflict = cache_->Put({}, key, Bytes("x"), options);
+         ASSERT_TRUE(IsError(conflict.status(), ErrorCode::kConflict));
+         EXPECT_EQ(DetailOf(conflict.status())->version, version());
+       });
+  const Selection selection = *Selection::Parse(key.text());
+  race([&] { EXPECT_EQ(*cache_->Delete({}, selection), 1); },
+       [&] {
+         const auto patched = cache_->Patch({}, key, Bytes("x"));
+         ASSERT_TRUE(IsError(patched.status(), ErrorCode::kNotFound));
+         EXPECT_EQ(version(), 0);
+       });
+  ASSERT_OK(cache_->Put({}, key, Bytes("3")).status());
+  race([&] { EXPECT_EQ(*cache_->Delete({}, selection), 1); },
+       [&] {
+         EXPECT_EQ(*cache_->Delete({}, selection), 0);
+         EXPECT_EQ(version(), 0);
+       });
 }
 
 }  // namespace

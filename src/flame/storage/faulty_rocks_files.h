@@ -2,6 +2,7 @@
 // With both, "operation n" counts whatever a store changes on its disk. For tests.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -21,13 +22,20 @@ class FaultyRocksFiles final : public rocksdb::FileSystemWrapper {
         plan_(std::move(plan)) {}
   const char* Name() const override { return "FaultyRocksFiles"; }
 
+  /// Called before anything is appended to a log: a test may hold a commit there. Set it
+  /// while nobody writes.
+  std::function<void()> before_log;
+
   rocksdb::IOStatus NewWritableFile(const std::string& name,
                                     const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* file,
                                     rocksdb::IODebugContext* context) override {
     if (const auto fault = Next(*plan_, "create", name); !fault.ok()) return fault;
     const auto status = FileSystemWrapper::NewWritableFile(name, options, file, context);
-    if (status.ok()) *file = std::make_unique<File>(std::move(*file), plan_, name);
+    if (status.ok()) {
+      *file = std::make_unique<File>(std::move(*file), plan_, name,
+                                     name.ends_with(".log") ? &before_log : nullptr);
+    }
     return status;
   }
   rocksdb::IOStatus RenameFile(const std::string& from, const std::string& to,
@@ -55,13 +63,15 @@ class FaultyRocksFiles final : public rocksdb::FileSystemWrapper {
   class File final : public rocksdb::FSWritableFileOwnerWrapper {
    public:
     File(std::unique_ptr<rocksdb::FSWritableFile> file, std::shared_ptr<FaultPlan> plan,
-         std::string name)
+         std::string name, const std::function<void()>* before)
         : FSWritableFileOwnerWrapper(std::move(file)),
           plan_(std::move(plan)),
-          name_(std::move(name)) {}
+          name_(std::move(name)),
+          before_(before) {}
     rocksdb::IOStatus Append(const rocksdb::Slice& data,
                              const rocksdb::IOOptions& options,
                              rocksdb::IODebugContext* context) override {
+      if (before_ != nullptr && *before_) (*before_)();
       if (const auto fault = Next(*plan_, "append", name_); !fault.ok()) {
         // Some of it arrives.
         const rocksdb::Slice half(data.data(), data.size() / 2);
@@ -85,6 +95,7 @@ class FaultyRocksFiles final : public rocksdb::FileSystemWrapper {
    private:
     const std::shared_ptr<FaultPlan> plan_;
     const std::string name_;
+    const std::function<void()>* const before_;  // Null: not a log.
   };
 
   const std::shared_ptr<FaultPlan> plan_;
