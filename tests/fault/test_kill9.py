@@ -62,7 +62,7 @@ SMALL_MEMORY = ("--max-memory", "512K", "--max-objects", "6")  # Of a load of so
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("policy", ["lru", "s3fifo"])
 def test_it_holds_while_objects_expire_and_are_evicted(server_factory, rng, policy):
-    arguments = ("--eviction", policy, *SMALL_MEMORY)
+    arguments = ("--eviction-policy", policy, *SMALL_MEMORY)
     server = server_factory("fs", args=arguments, port=port_for_restarts())
     kill_loop(server, rng, kills=10, expiring=True)
 

@@ -34,6 +34,7 @@ from hypothesis.stateful import (
 NAMES = ["a", "b", "{t}c", "{t}d"]
 SESSIONS = ["s1", "s2"]
 BIG = 70_000  # An object of its own file, where there is storage.
+MEMORY = {"none": (), "fs": ("--max-memory", "100K", "--max-objects", "4")}  # Evicts all the time.
 _applications = itertools.count()
 
 
@@ -44,7 +45,6 @@ class Object:
     version: int
     parts: tuple[Any, ...]  # Base and patches.
     table: bool = False
-    expires: Optional[tuple[float, float]] = None  # Certainly there before, gone after.
 
     @property
     def base_version(self) -> int:
@@ -127,9 +127,7 @@ class Machine(RuleBasedStateMachine):
         name = self._key(key)
         asked, holds = self._condition(name, condition)
         try:
-            ref = flamepy.put_object(
-                f"{self.app}/{key[0]}", value, name=key[1], if_version=asked
-            )
+            ref = flamepy.put_object(f"{self.app}/{key[0]}", value, name=key[1], if_version=asked)
         except VersionConflict as conflict:
             assert not holds
             assert conflict.current_version == self.model.newest(name)
@@ -286,14 +284,35 @@ class Machine(RuleBasedStateMachine):
         """One write, sent again as if its answers had been lost."""
         name = self._key(key)
         op_id = self.origin.next()
-        first = self.raw.put_item(name, value, op_id=op_id)["version"]
+        hour = 3_600_000  # Nothing here lasts that long.
+        first = self.raw.put_item(name, value, op_id=op_id, ttl_ms=hour)["version"]
         for _ in range(times):
-            again = self.raw.put_item(name, value, op_id=op_id, retry=True)
+            again = self.raw.put_item(name, value, op_id=op_id, ttl_ms=hour, retry=True)
             assert again["version"] == first, "applied twice"
         self.model.write(name, first, (value,))
         assert self.raw.get(name).value == value
         after = flamepy.update_object(self._ref(name), "after")
         self.model.write(name, after.version, ("after",))
+
+    @rule(key=keys, life_ms=st.sampled_from([1, 20, 60]), patch=st.booleans())
+    def expire(self, key: tuple[str, str], life_ms: int, patch: bool) -> None:
+        """There until its time is over, and gone then: by clocks, so with bounds."""
+        name = self._key(key)
+        sent = time.time()
+        first = self.raw.put_item(name, b"x", ttl_ms=life_ms)["version"]
+        latest = time.time() + (life_ms + 2) / 1000
+        self.model.write(name, first, (b"x",))
+        if patch:  # Leaves the time as it is.
+            answer = self.raw.put_item(name, b"y", op="patch")
+            if "error" not in answer:
+                self.model.write(name, answer["version"], (b"x", b"y"))
+        while True:
+            asked = time.time()
+            if not self.raw.stat(name)["found"]:
+                break
+            assert asked < latest, "it outlived its time"
+        assert time.time() >= sent + life_ms / 1000, "it went before its time"
+        del self.model.objects[name]
 
     # The server's life
 
@@ -317,8 +336,8 @@ class Machine(RuleBasedStateMachine):
         assert found == {name: o.version for name, o in self.model.objects.items()}
 
 
-def run(machine: type[Machine], examples: int, steps: int, seconds: float) -> None:
-    """Run `examples` programs, or as many as fit into `seconds`."""
+def run(machine: type[Machine], examples: int, steps: int) -> None:
+    """Run `examples` programs of `steps` steps at most."""
     number = int(os.environ.get("FLAME_SEED") or time.time_ns() % 2**32)
     print(f"FLAME_SEED={number}")
     started, ran = time.monotonic(), [0]
@@ -364,13 +383,13 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("storage", ["none", "fs"])
 def test_every_answer_is_that_of_a_dictionary(server_factory, environment, storage):
-    server = server_factory(storage, port=port_for_restarts())
-    run(machine_for(server, storage == "fs"), examples=100, steps=25, seconds=30)
+    server = server_factory(storage, args=MEMORY[storage], port=port_for_restarts())
+    run(machine_for(server, storage == "fs"), examples=100, steps=25)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("storage", ["none", "fs"])
 def test_every_answer_is_that_of_a_dictionary_for_long(server_factory, environment, storage):
-    server = server_factory(storage, port=port_for_restarts())
-    run(machine_for(server, storage == "fs"), examples=2500, steps=50, seconds=3600)
+    server = server_factory(storage, args=MEMORY[storage], port=port_for_restarts())
+    run(machine_for(server, storage == "fs"), examples=2500, steps=50)

@@ -1,7 +1,7 @@
 // Goal: Cache gives no answer that a dictionary with versions would not give (P1, P3, P4;
 // one client, so no races). Method: random operations on every store, with objects that
-// expire, stops and kills in between; a KeyOracle per key judges each answer. FLAME_SEED
-// repeats a failure.
+// expire and are evicted, and restarts in between; a KeyOracle per key judges each
+// answer. FLAME_SEED repeats a failure.
 #include <gtest/gtest.h>
 
 #include <arrow/testing/gtest_util.h>
@@ -57,6 +57,7 @@ class CacheModelTest : public ::testing::Test {
     SCOPED_TRACE("FLAME_SEED=" + std::to_string(seed));
     dir_.emplace();
     Open();
+    options.persistent = Backend::kDurable;
     Workload workload(seed, std::move(options), &clock_);
     std::mt19937 random(seed);
     for (int step = 0; step < steps; ++step) {
@@ -92,6 +93,14 @@ TYPED_TEST(CacheModelTest, EveryAnswerIsThatOfADictionary) { this->RunMany({}); 
 
 TYPED_TEST(CacheModelTest, ObjectsThatExpireAreThereUntilThenAndNotAfterwards) {
   this->RunMany({.max_ttl_ms = 4000});
+}
+
+TYPED_TEST(CacheModelTest, WhatLeavesMemoryIsReadBackOrIsGoneAndTheLimitsHold) {
+  for (const auto policy :
+       {EvictionOptions::Policy::kLru, EvictionOptions::Policy::kS3Fifo}) {
+    this->options_.eviction = {policy, 150'000, 4};
+    this->RunMany({.max_ttl_ms = 4000, .max_bytes = 150'000, .max_objects = 4});
+  }
 }
 
 TYPED_TEST(CacheModelTest, VersionsOnlyRiseWhenTombstonesAreFolded) {

@@ -63,18 +63,6 @@ class KeyOracle {
   /// From now on a key that is absent may go on above its next number: tombstones were
   /// folded, or what held them is gone.
   void MayJump() { may_jump_ = true; }
-  /// The object may be gone, though nobody deleted it: evicted from a server that keeps
-  /// nothing, or lost with one.
-  void MayBeGone() {
-    for (size_t i = 0, known = possible_.size(); i < known; ++i) {
-      KeyState gone = possible_[i];
-      if (!gone.put) continue;
-      gone.put = false;
-      gone.rows.clear();
-      gone.expires_at_ms = 0;
-      Add(std::move(gone));
-    }
-  }
 
   // Each takes an answer that was given at `now_ms`. "" or what is wrong.
 
@@ -181,8 +169,9 @@ class KeyOracle {
     } else {
       after.rows.clear();
       after.put = true;
-      after.expires_at_ms = write.ttl_ms > 0 ? now_ms + write.ttl_ms : 0;
+      after.expires_at_ms = 0;
     }
+    if (write.ttl_ms > 0) after.expires_at_ms = now_ms + write.ttl_ms;
     after.version = given;
     after.rows.emplace_back(given, write.bytes);
     return after;

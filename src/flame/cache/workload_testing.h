@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <optional>
 #include <random>
@@ -35,8 +36,12 @@ class Workload {
  public:
   struct Options {
     bool faults = false;     // The disk may fail: errors that tell an outcome are fine.
-    int64_t max_ttl_ms = 0;  // A third of the puts expire; 0 = none.
-    bool folding = false;    // Fold tombstones now and then.
+    int64_t max_ttl_ms = 0;  // A third of the writes set one; 0 = none.
+    bool persistent = true;  // What leaves memory is still in the storage.
+    // Of what may be resident.
+    int64_t max_bytes = std::numeric_limits<int64_t>::max();
+    int64_t max_objects = std::numeric_limits<int64_t>::max();
+    bool folding = false;  // Fold tombstones now and then.
     std::vector<size_t> sizes = {1, 10, 1000, 17'000, 70'000};  // Around every threshold.
   };
 
@@ -52,7 +57,7 @@ class Workload {
   /// One operation. "" or what was wrong with an answer.
   std::string Step(Cache* cache) {
     cache_ = cache;
-    const std::string before = TakeEvictions();
+    if (cursor_.empty()) TakeEvictions();  // From now on.
     const std::string& key = PickKey();
     std::string problem;
     switch (Pick({30, 20, 20, 6, 3, 6, 4, 6, 2, 1})) {
@@ -87,7 +92,9 @@ class Workload {
         problem = Fold();
         break;
     }
-    if (problem.empty()) return before;
+    if (problem.empty()) problem = TakeEvictions();
+    if (problem.empty()) problem = CheckLimits();
+    if (problem.empty()) return "";
     return fmt::format("{}: {}", key, problem);
   }
 
@@ -109,10 +116,10 @@ class Workload {
       oracle.Deleted();
       oracle.MayJump();
     }
-    evicted_ = 0;
+    cursor_.clear();
   }
   void Reopened() {
-    evicted_ = 0;
+    cursor_.clear();
     Settle();
   }
   int64_t failures() const { return failures_; }
@@ -235,7 +242,6 @@ class Workload {
   std::string Read(const std::string& key, Version known) {
     KeyOracle& oracle = oracles_[key];
     const auto got = cache_->Get({}, K(key), known);
-    const std::string evictions = TakeEvictions();
     if (!got.ok()) return "get: " + got.status().ToString();
     if (std::holds_alternative<Absent>(*got)) return oracle.Absent("get", now());
     if (const auto* same = std::get_if<NotModified>(&*got)) {
@@ -334,7 +340,10 @@ class Workload {
     return "";
   }
 
-  std::string Reap() { return ""; }
+  std::string Reap() {
+    const auto reaped = cache_->ReapExpired();
+    return reaped.ok() || options_.faults ? "" : reaped.status().ToString();
+  }
 
   std::string Fold() {
     if (!options_.folding) return "";
@@ -343,7 +352,31 @@ class Workload {
     return status.ok() || options_.faults ? "" : status.ToString();
   }
 
-  std::string TakeEvictions() { return ""; }
+  /// What a cache without storage has let go of: the feed tells.
+  std::string TakeEvictions() {
+    while (true) {
+      const auto page = cache_->ReadFeed({}, cursor_, "", 100, {});
+      if (!page.ok()) return page.status().ToString();
+      const bool first = cursor_.empty();
+      cursor_ = page->cursor;
+      for (const CommitEvent& event : page->events) {
+        if (event.type != CommitEvent::Type::kEvict) continue;
+        if (options_.persistent) return "evicted, though the storage holds it";
+        oracles_[event.key.text()].Deleted();
+      }
+      if (first || page->events.empty()) return "";
+    }
+  }
+  /// One client that holds nothing: the limits are exact.
+  std::string CheckLimits() {
+    const Cache::Stats stats = cache_->stats();
+    if (stats.resident_bytes > options_.max_bytes ||
+        stats.resident_objects > options_.max_objects) {
+      return fmt::format("{} bytes of {} objects are resident", stats.resident_bytes,
+                         stats.resident_objects);
+    }
+    return "";
+  }
 
   std::mt19937 random_;
   const Options options_;
@@ -352,7 +385,7 @@ class Workload {
   std::map<std::string, KeyOracle> oracles_;
   int64_t writes_ = 0;
   uint64_t counter_ = 0;
-  int64_t evicted_ = 0;
+  std::string cursor_;  // In the feed.
   int64_t failures_ = 0;
 };
 
