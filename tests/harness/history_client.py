@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pyarrow as pa
+from pyarrow import flight
+
 from harness.documents import Documents, Origin
 from harness.flight import OPAQUE_SCHEMA, opaque_batch
 from harness.history import Operation, Rows, save
 from harness.oracle import content, digest
 from harness.refusals import Refused
-from pyarrow import flight
 
 SIZES = [10, 1000, 70_000, 150_000]  # Above 64 KiB an object is a file, where there is storage.
 WEIGHTS = [12, 6, 2, 1]

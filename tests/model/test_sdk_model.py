@@ -120,6 +120,10 @@ class Machine(RuleBasedStateMachine):
         asked = {"none": None, "right": newest, "stale": newest + 1, "absent": 0}[condition]
         return asked, asked is None or asked == newest
 
+    def _conflicted(self, key: str, holds: bool, conflict: VersionConflict) -> None:
+        assert not holds
+        assert conflict.current_version == self.model.newest(key)
+
     # The SDK
 
     @rule(key=keys, value=values, condition=conditions)
@@ -129,8 +133,7 @@ class Machine(RuleBasedStateMachine):
         try:
             ref = flamepy.put_object(f"{self.app}/{key[0]}", value, name=key[1], if_version=asked)
         except VersionConflict as conflict:
-            assert not holds
-            assert conflict.current_version == self.model.newest(name)
+            self._conflicted(name, holds, conflict)
         else:
             assert holds
             assert ref.key == name
@@ -160,8 +163,7 @@ class Machine(RuleBasedStateMachine):
         try:
             ref = flamepy.patch_object(self._ref(name), value, if_version=asked)
         except VersionConflict as conflict:
-            assert not holds
-            assert conflict.current_version == self.model.newest(name)
+            self._conflicted(name, holds, conflict)
         except NotFound:
             assert before is None
         except WrongKind:
@@ -213,8 +215,7 @@ class Machine(RuleBasedStateMachine):
         try:
             deleted = flamepy.delete_objects(name, if_version=asked)
         except VersionConflict as conflict:
-            assert not holds
-            assert conflict.current_version == self.model.newest(name)
+            self._conflicted(name, holds, conflict)
         else:
             assert holds
             assert deleted == (1 if self.model.objects.pop(name, None) else 0)
