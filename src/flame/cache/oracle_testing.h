@@ -160,7 +160,7 @@ class KeyOracle {
       if (live) after = {before.version, false, 0, {}};
       return after;
     }
-    const bool exact = before.put || !may_jump_;
+    const bool exact = live || !may_jump_;
     if (exact ? given != before.version + 1 : given <= before.version) {
       return std::nullopt;
     }
