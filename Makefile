@@ -62,8 +62,13 @@ tsan: setup ## Unit tests under ThreadSanitizer (nightly)
 	@tools/build tsan
 	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp second_deadlock_stack=1" $(CTEST) --test-dir build-tsan
 
+.PHONY: planted
+planted: build ## Plant defects, one by one, that the tests must find: prints a table (nightly)
+	$(PYTHON) tests/planted/run.py
+
 .PHONY: nightly
-nightly: test tsan ## CI's tests and the long ones (the list is in tests/NIGHTLY.md)
+nightly: test tsan planted ## CI's tests and the long ones (the list is in tests/NIGHTLY.md)
+	FLAME_NIGHTLY=1 build/bin/cache_test --gtest_filter='CacheModelTest*:Fault*:*/Fault*'
 	FLAME_NIGHTLY=1 $(PYTHON) -m pytest -q tests -m nightly
 
 .PHONY: bench

@@ -23,8 +23,10 @@ def run_for_a_random_while(load: Load, server: Server, rng: random.Random) -> No
     time.sleep(rng.random() * 0.02)  # Not for a condition: the moment itself is what is random.
 
 
-def kill_loop(server: Server, rng: random.Random, kills: int, clients: int = 4) -> None:
-    load = Load(rng.randrange(2**32), clients)
+def kill_loop(
+    server: Server, rng: random.Random, kills: int, clients: int = 4, expiring: bool = False
+) -> None:
+    load = Load(rng.randrange(2**32), clients, expiring)
     for round_number in range(kills):
         run_for_a_random_while(load, server, rng)
         server.kill()
@@ -52,6 +54,24 @@ def test_nothing_is_lost_and_no_version_used_twice_over_20_kills(server_factory,
 @pytest.mark.timeout(3600)
 def test_nothing_is_lost_and_no_version_used_twice_over_500_kills(server_factory, rng):
     kill_loop(server_factory("fs", port=port_for_restarts()), rng, kills=500, clients=8)
+
+
+SMALL_MEMORY = ("--max-memory", "512K", "--max-objects", "6")  # Of a load of some megabytes.
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("policy", ["lru", "s3fifo"])
+def test_it_holds_while_objects_expire_and_are_evicted(server_factory, rng, policy):
+    arguments = ("--eviction-policy", policy, *SMALL_MEMORY)
+    server = server_factory("fs", args=arguments, port=port_for_restarts())
+    kill_loop(server, rng, kills=10, expiring=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+def test_it_holds_while_objects_expire_and_are_evicted_over_500_kills(server_factory, rng):
+    server = server_factory("fs", args=SMALL_MEMORY, port=port_for_restarts())
+    kill_loop(server, rng, kills=500, clients=8, expiring=True)
 
 
 @pytest.mark.parametrize("pack", ["0", "1M"])

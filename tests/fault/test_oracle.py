@@ -1,6 +1,7 @@
 """The test of the tests: the books of the kill loop notice each kind of lie."""
 
-from harness.oracle import Pending, Record, State
+import pytest
+from harness.oracle import Expiry, Pending, Record, State
 
 ONE, TWO, THREE = "one", "two", "three"
 
@@ -79,3 +80,46 @@ def test_an_answer_with_a_used_version_is_noticed():
     except AssertionError:
         return
     raise AssertionError("v2 was accepted twice")
+
+
+def expiring_book():
+    """v1 one, which goes between second 10 and 11."""
+    record = Record()
+    record.acknowledged("put", 1, ONE, Expiry(10, 11))
+    return record
+
+
+def test_an_object_is_there_before_it_expires_and_gone_afterwards():
+    there, gone = State(1, ((1, ONE),)), State()
+    assert expiring_book().check(there, asked=8, answered=9) == ""
+    assert expiring_book().check(gone, asked=8, answered=9)
+    assert expiring_book().check(there, asked=12, answered=13)
+    assert expiring_book().check(gone, asked=12, answered=13) == ""
+    for found in (there, gone):
+        assert expiring_book().check(found, asked=9, answered=12) == ""
+
+
+def test_a_patch_that_finds_nothing_is_noticed_unless_the_object_may_have_expired():
+    expiring_book().acknowledged_absence(now=10.5)
+    with pytest.raises(AssertionError, match=r"another 1\.000 s"):
+        expiring_book().acknowledged_absence(now=9)
+    with pytest.raises(AssertionError, match="does not expire"):
+        book().acknowledged_absence(now=9)
+
+
+def test_a_patch_leaves_the_expiry_and_a_put_replaces_it():
+    record = expiring_book()
+    record.acknowledged("patch", 2, TWO)
+    assert record.check(TRUTH, asked=12, answered=13)
+    record = expiring_book()
+    record.acknowledged("put", 2, TWO)
+    assert record.check(State(), asked=12, answered=13)
+
+
+def test_an_unanswered_put_brings_its_own_expiry():
+    record = book()
+    record.pending = Pending("put", THREE, Expiry(10, 11))
+    assert record.check(State(), asked=12, answered=13) == ""
+    record = book()
+    record.pending = Pending("put", THREE, Expiry(10, 11))
+    assert record.check(State(), asked=8, answered=9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from typing import Optional
 
 import pyarrow as pa
@@ -11,19 +12,24 @@ from pyarrow import flight
 
 from harness.documents import Documents, Origin
 from harness.flight import OPAQUE_SCHEMA, opaque_batch
-from harness.oracle import Pending, Record, State, content, digest
+from harness.oracle import Expiry, Pending, Record, State, content, digest
 from harness.server import Server
 
 SIZES = [10, 100, 1000, 20_000, 60_000, 70_000, 200_000, 1 << 20]  # Below and above pack_below.
 WEIGHTS = [8, 8, 8, 4, 2, 2, 2, 1]
+LIVES_MS = [30, 200, 1000, 4000]
 KEYS_PER_CLIENT = 6
 MAX_PATCHES = 20
 
 
 class Client:
-    """Owns its keys. Runs until it is stopped or the server does not answer."""
+    """Owns its keys. Runs until it is stopped or the server does not answer.
 
-    def __init__(self, name: str, seed: int):
+    `expiring`: a third of the puts are of objects that expire.
+    """
+
+    def __init__(self, name: str, seed: int, expiring: bool = False):
+        self.expiring = expiring
         self.random = random.Random(f"{seed}-{name}")
         self.records = {f"kill/{name}/{i}": Record() for i in range(KEYS_PER_CLIENT)}
         self.origin = Origin()
@@ -62,18 +68,35 @@ class Client:
             data = content(
                 f"{self._label}-{self.operations}", self.random.choices(SIZES, WEIGHTS)[0]
             )
-            record.pending = Pending(operation, digest(data))
-            version = self._write(client, operation, key, data)
-            record.acknowledged(operation, version, digest(data))
+            ttl_ms, sent = None, time.time()
+            if self.expiring and operation == "put" and self.random.random() < 0.33:
+                ttl_ms = self.random.choice(LIVES_MS)
+                record.pending = Pending(operation, digest(data), Expiry(0, float("inf")))
+            else:
+                record.pending = Pending(operation, digest(data))
+            try:
+                version = self._write(client, operation, key, data, ttl_ms)
+            except (KeyError, NotThere):
+                record.acknowledged_absence(time.time())
+                self._retry = None
+                return
+            except (flight.FlightError, OSError):
+                if ttl_ms:
+                    record.pending.expiry = Expiry.after(ttl_ms, sent, time.time())
+                raise
+            expiry = Expiry.after(ttl_ms, sent, time.time()) if ttl_ms else None
+            record.acknowledged(operation, version, digest(data), expiry)
         self.operations += 1
 
-    def _write(self, client: Documents, operation: str, key: str, data: bytes) -> int:
+    def _write(
+        self, client: Documents, operation: str, key: str, data: bytes, ttl_ms: Optional[int]
+    ) -> int:
         """By one of the three ways in: stock; command document or item, with an op id."""
-        way = self.random.randrange(3)
+        way = self.random.randrange(1 if ttl_ms else 0, 3)  # Stock has no word for it.
         if way == 0:
             return getattr(client, operation)(key, data).version
         op_id = self.origin.next()
-        self._retry = (operation, key, data, op_id)
+        self._retry = (operation, key, data, op_id, ttl_ms)
         if way == 1:
             pieces = [data[: len(data) // 2], data[len(data) // 2 :]]
             version = client.command(
@@ -82,9 +105,12 @@ class Client:
                 schema=OPAQUE_SCHEMA,
                 batches=[opaque_batch(p) for p in pieces],
                 op_id=op_id,
+                ttl_ms=ttl_ms,
             ).version
         else:
-            answer = client.put_item(key, data, op=operation, op_id=op_id)
+            answer = client.put_item(key, data, op=operation, op_id=op_id, ttl_ms=ttl_ms)
+            if answer.get("error", {}).get("code") == "not_found":
+                raise NotThere(key)
             if "error" in answer:
                 raise AssertionError(f"{operation} {key}: {answer['error']}")
             version = answer["version"]
@@ -95,7 +121,8 @@ class Client:
         """Compare every key with the books; a write without an answer is retried: applied once."""
         problems = []
         for key, record in self.records.items():
-            problem = record.check(read_state(client, key))
+            asked = time.time()
+            problem = record.check(read_state(client, key), asked, time.time())
             if problem:
                 problems.append(f"{key}: {problem}")
         if not problems and self._retry:
@@ -104,10 +131,13 @@ class Client:
         return problems
 
     def _check_retry(self, client: Documents) -> list[str]:
-        operation, key, data, op_id = self._retry
+        operation, key, data, op_id, ttl_ms = self._retry
         record = self.records[key]
         applied = bool(record.state.rows) and record.state.rows[-1][1] == digest(data)
-        answer = client.put_item(key, data, op=operation, op_id=op_id, retry=True)
+        sent = time.time()
+        if not record.must_be_present(sent + 1) and (record.state.present or self.expiring):
+            return []  # It may expire, or has: nothing tells whether it was applied.
+        answer = client.put_item(key, data, op=operation, op_id=op_id, retry=True, ttl_ms=ttl_ms)
         if "error" in answer:
             return [f"{key}: retry of {operation}: {answer['error']}"]
         if applied:
@@ -115,8 +145,13 @@ class Client:
             if answer["version"] != record.state.version or found != record.state:
                 return [f"{key}: the retry of {operation} was applied again: v{answer['version']}"]
         else:
-            record.acknowledged(operation, answer["version"], digest(data))
+            expiry = Expiry.after(ttl_ms, sent, time.time()) if ttl_ms else None
+            record.acknowledged(operation, answer["version"], digest(data), expiry)
         return []
+
+
+class NotThere(Exception):
+    """A patch found nothing to append to."""
 
 
 def read_state(client: Documents, key: str) -> State:
@@ -130,8 +165,8 @@ def read_state(client: Documents, key: str) -> State:
 class Load:
     """Several clients against one server."""
 
-    def __init__(self, seed: int, clients: int = 4):
-        self.clients = [Client(str(i), seed) for i in range(clients)]
+    def __init__(self, seed: int, clients: int = 4, expiring: bool = False):
+        self.clients = [Client(str(i), seed, expiring) for i in range(clients)]
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
 
@@ -162,10 +197,12 @@ class Load:
         """Everything that was acknowledged is there, and nothing that cannot be."""
         with Documents(server.endpoint) as reader:
             problems = [problem for client in self.clients for problem in client.check(reader)]
-            expected = {k for c in self.clients for k, r in c.records.items() if r.state.present}
+            records = {k: r for c in self.clients for k, r in c.records.items()}
+            asked = time.time()
             listed = set(reader.keys("kill/"))
-        if listed != expected:
-            problems.append(
-                f"listed {sorted(listed - expected)}, not listed {sorted(expected - listed)}"
-            )
+            answered = time.time()
+        must = {key for key, record in records.items() if record.must_be_present(answered)}
+        may = {key for key, record in records.items() if record.may_be_present(asked)}
+        if not must <= listed <= may:
+            problems.append(f"listed {sorted(listed - may)}, not listed {sorted(must - listed)}")
         assert not problems, "\n".join(problems)

@@ -42,12 +42,29 @@ class State:
         return State(self.version)
 
 
+@dataclass(frozen=True)
+class Expiry:
+    """When an object goes: not before `earliest`, and no later than `latest` (time.time())."""
+
+    earliest: float
+    latest: float
+
+    @classmethod
+    def after(cls, ttl_ms: int, sent: float, answered: float) -> Expiry:
+        """The server counted from some moment between the call and its answer."""
+        return cls(sent + ttl_ms / 1000, answered + ttl_ms / 1000 + CLOCK_STEP)
+
+
+CLOCK_STEP = 0.002  # Seconds: the server counts in whole milliseconds.
+
+
 @dataclass
 class Pending:
-    """An operation that was sent and not answered."""
+    """An operation that was sent and not answered. `expiry`: of a put that is to expire."""
 
     operation: str
     data: str = ""
+    expiry: Optional[Expiry] = None
 
     def outcome(self, before: State, version: int) -> State:
         if self.operation == "put":
@@ -62,32 +79,64 @@ class Record:
     """One key. `highest` is the highest version that anybody was ever told of it."""
 
     state: State = State()
+    expiry: Optional[Expiry] = None
     highest: int = 0
     pending: Optional[Pending] = None
     contents: dict[int, str] = field(default_factory=dict)
 
-    def acknowledged(self, operation: str, version: int, data: str) -> None:
+    def acknowledged(
+        self, operation: str, version: int, data: str, expiry: Optional[Expiry] = None
+    ) -> None:
+        """`expiry`: of a put that is to expire; a patch leaves it as it was."""
         assert version > self.highest, f"v{version} was given out after v{self.highest}"
         if self.state.present:
             assert version == self.state.version + 1, f"v{version} after v{self.state.version}"
         self.state = Pending(operation, data).outcome(self.state, version)
+        if operation == "put":
+            self.expiry = expiry
         self._saw(self.state)
         self.pending = None
 
     def acknowledged_delete(self) -> None:
         self.state = self.state.deleted()
+        self.expiry = None
         self.pending = None
 
-    def check(self, found: State) -> str:
-        """Take what the store holds now as the truth, or describe why it cannot be."""
-        candidates = [self.state]
+    def acknowledged_absence(self, now: float) -> None:
+        """A patch found nothing to append to: it must have expired."""
+        assert not self.state.present or (self.expiry and now >= self.expiry.earliest), (
+            f"{_show(self.state)} is gone, although it does not expire"
+            + (f" for another {self.expiry.earliest - now:.3f} s" if self.expiry else "")
+        )
+        self.acknowledged_delete()
+
+    def may_be_present(self, now: float) -> bool:
+        return self.state.present and not (self.expiry and now >= self.expiry.latest)
+
+    def must_be_present(self, now: float) -> bool:
+        return self.state.present and not (self.expiry and now >= self.expiry.earliest)
+
+    def check(self, found: State, asked: float = 0, answered: float = 0) -> str:
+        """Take what the store holds now as the truth, or describe why it cannot be.
+
+        `asked` and `answered` are the times of the read, for objects that expire.
+        """
+        possible = [(self.state, self.expiry)]
         if self.pending:
             before = self.state
             version = found.version if found.present else before.version + 1
-            candidates.append(self.pending.outcome(before, version))
-        matches = [c for c in candidates if c.present == found.present and c.rows == found.rows]
+            after = self.pending.outcome(before, version)
+            possible.append((after, self.expiry if after.rows[:-1] else self.pending.expiry))
+        candidates = []
+        for state, expiry in possible:
+            if not (state.present and expiry and asked >= expiry.latest):
+                candidates.append((state, expiry))
+            if state.present and expiry and answered >= expiry.earliest:
+                candidates.append((state.deleted(), None))
+        matches = [(s, e) for s, e in candidates if s.rows == found.rows]
         if not matches:
-            return f"found {_show(found)}, expected {' or '.join(map(_show, candidates))}"
+            shown = " or ".join(_show(state) for state, _ in candidates)
+            return f"found {_show(found)}, expected {shown}"
         if found.present and found.version < self.state.version:
             return f"v{found.version} came back after v{self.state.version}"
         unacknowledged = found.present and found != self.state
@@ -97,6 +146,7 @@ class Record:
             if self.contents.get(version, data) != data:
                 return f"v{version} has had two contents"
         self.state = found if found.present else State(self.state.version)
+        self.expiry = matches[0][1]
         self._saw(self.state)
         self.pending = None
         return ""

@@ -234,6 +234,8 @@ class Cache {
   /// Bytes of memory that an object takes, with what is held about it.
   int64_t ChargeOf(const std::string& key, int64_t bytes, int32_t patches) const;
   arrow::Status EvictToLimits(const Key* keep);
+  /// A victim that stays.
+  void PutBack(const Key& key);
   class Victims;
 
   Store* const store_;                  // Borrowed.

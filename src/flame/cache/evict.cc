@@ -14,7 +14,8 @@ using arrow::Status;
 namespace {
 
 constexpr int64_t kPage = 500;  // Keys per log record.
-constexpr int kMaxBusy = 64;  // In use and passed over, before somebody else tries again.
+constexpr size_t kMaxBusy =
+    64;  // In use and passed over, before somebody else tries again.
 
 // What an object costs beside its payload and key, rounded up from what the allocator
 // hands out: table entry, snapshot, payload, buffer; and the row, where the store keeps
@@ -44,7 +45,7 @@ class Cache::Victims {
     return ops_.size() == kPage || !cache_->residency_.IsOver(bytes_, std::ssize(ops_));
   }
 
-  /// False: it is in use now, or is `keep`, and stays.
+  /// False: it is in use now, or is `keep`, and stays; to be put back.
   bool Add(const std::string& text, const Key* keep) {
     Key key = KeyOf(text);
     Shard& shard = cache_->table_.ShardOf(key);
@@ -56,7 +57,6 @@ class Cache::Victims {
     if (entry.eviction.queue != 0) return true;  // Written anew meanwhile.
     // Its bytes would stay as long as somebody reads them.
     if (entry.published.use_count() > 1 || (keep != nullptr && key == *keep)) {
-      cache_->residency_.PutBack(&entry.eviction);
       return false;
     }
     if (cache_->store_->is_persistent()) {
@@ -82,7 +82,7 @@ class Cache::Victims {
     if (ops_.empty()) return Status::OK();
     const auto written = cache_->Write({}, {}, ops_);
     if (!written.ok()) {
-      for (const Op& op : ops_) PutBack(op.key);
+      for (const Op& op : ops_) cache_->PutBack(op.key);
       return written.status();
     }
     const auto& results = *written;
@@ -95,39 +95,40 @@ class Cache::Victims {
   }
 
  private:
-  void PutBack(const Key& key) {
-    Shard& shard = cache_->table_.ShardOf(key);
-    MutexLock lock(shard.mutex);
-    const auto found = shard.entries.find(key.text());
-    if (found != shard.entries.end()) {
-      cache_->residency_.PutBack(&found->second.eviction);
-    }
-  }
-
   Cache* const cache_;
   std::vector<Op> ops_;
   std::vector<int64_t> payload_bytes_;
   int64_t bytes_ = 0;  // The charge of all of `ops_`.
 };
 
+void Cache::PutBack(const Key& key) {
+  Shard& shard = table_.ShardOf(key);
+  MutexLock lock(shard.mutex);
+  const auto found = shard.entries.find(key.text());
+  if (found != shard.entries.end()) residency_.PutBack(&found->second.eviction);
+}
+
 Status Cache::EvictToLimits(const Key* keep) {
   if (!residency_.IsOver()) return Status::OK();
   ENTER_OR_RETURN();
   MutexLock lock(evict_mutex_);
-  int busy = 0;
-  while (residency_.IsOver() && busy < kMaxBusy) {
+  // Put back at the end: a policy may well choose the same one again.
+  std::vector<Key> busy;
+  Status status;
+  while (status.ok() && residency_.IsOver() && busy.size() < kMaxBusy) {
     Victims victims(this);
     bool any = false;
-    while (!victims.HaveEnough() && busy < kMaxBusy) {
+    while (!victims.HaveEnough() && busy.size() < kMaxBusy) {
       const auto victim = residency_.TakeVictim();
       if (!victim) break;
       any = true;
-      if (!victims.Add(*victim, keep)) ++busy;
+      if (!victims.Add(*victim, keep)) busy.push_back(KeyOf(*victim));
     }
     if (!any) break;
-    ARROW_RETURN_NOT_OK(victims.Delete());
+    status = victims.Delete();
   }
-  return Status::OK();
+  for (const Key& key : busy) PutBack(key);
+  return status;
 }
 
 Result<int64_t> Cache::ReapExpired() {

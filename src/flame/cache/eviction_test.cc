@@ -148,6 +148,37 @@ TYPED_TEST(CacheContractTest, WatchersSeeWhatIsLostAndOnlyThat) {
   }
 }
 
+// S3-FIFO chooses the large newcomer again and again; it stays, so others must go.
+TYPED_TEST(CacheContractTest, ALargeObjectThatWasJustWrittenMakesOthersLeave) {
+  for (const auto policy :
+       {EvictionOptions::Policy::kLru, EvictionOptions::Policy::kS3Fifo}) {
+    this->Reopen(Limited(1'000'000, 4, policy));
+    for (int i = 0; i < 8; ++i) {
+      ASSERT_OK(this->Put("a/s/" + std::to_string(i % 4), "x"));
+      this->Get("a/s/" + std::to_string(i % 4));
+    }
+    ASSERT_OK(this->Put("a/s/large", Large('x')));
+    EXPECT_EQ(this->cache_->stats().resident_objects, 4);
+    EXPECT_TRUE(this->Get("a/s/large").starts_with("v"));
+    ASSERT_OK(this->Delete("a/s"));
+  }
+}
+
+TYPED_TEST(CacheContractTest, WhatHasExpiredLeavesMemoryBeforeTheReaperComes) {
+  this->Reopen(Limited({}, 2));
+  WriteOptions options;
+  options.ttl_ms = 10;
+  ASSERT_OK(this->Put("a/s/1", "x", options));
+  ASSERT_OK(this->Put("a/s/2", "x", options));
+  this->clock_.Advance(milliseconds(10));
+  for (const char* key : {"a/s/3", "a/s/4", "a/s/5"}) {
+    ASSERT_OK(this->Put(key, "x"));
+    EXPECT_LE(this->cache_->stats().resident_objects, 2);
+  }
+  EXPECT_EQ(this->Get("a/s/4"), "v1 x");
+  EXPECT_EQ(*this->Put("a/s/1", "y"), 2);
+}
+
 TYPED_TEST(CacheContractTest, PolicyNoneEvictsNothing) {
   this->Reopen(Limited(1, 1, EvictionOptions::Policy::kNone));
   for (int i = 0; i < 5; ++i) ASSERT_OK(this->Put("a/s/" + std::to_string(i), "x"));

@@ -38,6 +38,15 @@ void Feed::AfterPublish(const CommitEvent& event) {
   appended_.NotifyAll();
 }
 
+void Feed::Lose() {
+  {
+    MutexLock lock(mutex_);
+    ring_.clear();
+    ++next_;
+  }
+  appended_.NotifyAll();
+}
+
 std::string Feed::CursorAt(uint64_t position) const {
   std::string cursor(kCursorSize, '\0');
   cursor[0] = kCursorFormat;

@@ -55,6 +55,10 @@ class Feed final : public CommitObserver {
   void BeforePublish(const CommitEvent&) override {}
   void AfterPublish(const CommitEvent& event) override;
 
+  /// Something may have been committed that was not published: every reader is told of a
+  /// gap.
+  void Lose();
+
   struct Page {
     bool gap = false;  // The cursor is older than the ring, or from another life: events
                        // were missed before these.

@@ -57,6 +57,17 @@ TEST(FeedTest, FallingBehindTheRingIsAnExplicitGap) {
   EXPECT_EQ(next.events[0].version, 5);
 }
 
+TEST(FeedTest, WhatTheRingNeverHeldIsAGapToo) {
+  Feed feed(1, 100);
+  feed.AfterPublish(Put("a/s/x", 1));
+  const std::string cursor = feed.Now();
+  feed.Lose();
+  ASSERT_OK_AND_ASSIGN(const auto page, feed.Read(cursor, "", 10, 0ms));
+  EXPECT_TRUE(page.gap);
+  ASSERT_OK_AND_ASSIGN(const auto next, feed.Read(page.cursor, "", 10, 0ms));
+  EXPECT_FALSE(next.gap);
+}
+
 TEST(FeedTest, CursorsOfAnotherLifeAreAGapAndOtherBytesAnError) {
   const Feed before(1, 3);
   const Feed after(2, 3);

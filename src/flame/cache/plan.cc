@@ -138,7 +138,8 @@ Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
       if (!row || row->deleted || live) return planned;
       break;
     case Op::Type::kEvict:
-      if (!live || row->seq != op.only_seq) return planned;
+      // What has expired takes memory until it is deleted, by this or by the reaper.
+      if (!row || row->deleted || row->seq != op.only_seq) return planned;
       break;
     case Op::Type::kPut:
     case Op::Type::kPatch:

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "flame/base/error.h"
 #include "flame/base/log.h"
 
 namespace flame {
@@ -77,6 +78,10 @@ void Cache::Publish(const Publication& publication) {
 // that were built on it.
 void Cache::Abandon(const Status& why) {
   FLAME_LOG_ERROR(cache, "commit failed: {}", why.ToString());
+  // The store has recovered, and may hold a commit now whose outcome was unknown before:
+  // what is resident may be older than that, and nobody published it.
+  const bool recovered = IsError(why, ErrorCode::kUnavailable);
+  std::vector<std::shared_ptr<const Snapshot>> retired;
   std::vector<std::unique_ptr<MutexLock>> locks;
   for (size_t i = 0; i < Table::kShards; ++i) {
     locks.push_back(std::make_unique<MutexLock>(table_.shard(i).mutex));
@@ -85,9 +90,13 @@ void Cache::Abandon(const Status& why) {
   int64_t tombstones = 0;
   for (size_t i = 0; i < Table::kShards; ++i) {
     Shard& shard = table_.shard(i);
+    if (recovered) ++shard.publishes;  // Nor may a reader under way keep what it found.
     for (auto entry = shard.entries.begin(); entry != shard.entries.end();) {
       entry->second.head.reset();
       entry->second.pending = 0;
+      if (recovered && entry->second.published != nullptr) {
+        retired.push_back(Show(entry->first, &entry->second, nullptr));
+      }
       entry = entry->second.idle() ? shard.entries.erase(entry) : std::next(entry);
     }
     shard.changed.NotifyAll();
@@ -97,6 +106,9 @@ void Cache::Abandon(const Status& why) {
     tombstones += table_.slot(static_cast<uint16_t>(slot)).tombstones;
   }
   tombstones_ = tombstones;
+  locks.clear();
+  for (auto& snapshot : retired) pool_->Retire(std::move(snapshot));
+  if (recovered) feed_.Lose();
 }
 
 }  // namespace flame

@@ -81,7 +81,7 @@ Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
 
   PendingCommit commit;
   std::vector<WriteResult> results;
-  bool replayed = false;
+  Status refusal;
   {
     // Shard locks in rising order; then the lane's, inside Append.
     std::set<size_t> indexes;
@@ -104,39 +104,43 @@ Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
             Outcome::kNotApplied);
       }
     }
-    for (const Guard& guard : guards) {
-      ARROW_RETURN_NOT_OK(
-          CheckVersion(guard.key, entry_of(guard.key).head->appended, guard.version));
-    }
-
     // Decide everything on copies, so that a refusal leaves no trace.
     std::map<std::string, std::optional<Row>> rows;
     std::map<uint16_t, SlotState> slots;
-    for (size_t i = 0; i < ops.size(); ++i) {
-      const Op& op = ops[i];
-      auto& row =
-          rows.try_emplace(op.key.text(), entry_of(op.key).head->appended).first->second;
-      SlotState& slot =
-          slots.try_emplace(op.key.slot(), table_.slot(op.key.slot())).first->second;
-      ARROW_ASSIGN_OR_RAISE(Planned planned, Plan(context, op, row, &slot, staged[i]));
-      results.push_back(planned.result);
-      replayed |= planned.result.replayed;
-      if (!planned.row) continue;
-
-      Mutation mutation{op.key, *planned.row, row, nullptr, {}};
-      if (op.type == Op::Type::kPut) mutation.base = staged[i];
-      if (op.type == Op::Type::kPatch) {
-        mutation.patches.emplace_back(planned.row->version, staged[i]);
+    auto decide = [&]() -> Status {
+      for (const Guard& guard : guards) {
+        ARROW_RETURN_NOT_OK(
+            CheckVersion(guard.key, entry_of(guard.key).head->appended, guard.version));
       }
-      commit.batch.mutations.push_back(std::move(mutation));
-      commit.publications.push_back({{EventTypeOf(op.type), op.key, planned.row->seq,
-                                      planned.row->version, planned.row->kind},
-                                     *planned.row,
-                                     row ? row->seq : 0,
-                                     op.payload,
-                                     {}});
-      row = std::move(planned.row);
-    }
+
+      for (size_t i = 0; i < ops.size(); ++i) {
+        const Op& op = ops[i];
+        auto& row = rows.try_emplace(op.key.text(), entry_of(op.key).head->appended)
+                        .first->second;
+        SlotState& slot =
+            slots.try_emplace(op.key.slot(), table_.slot(op.key.slot())).first->second;
+        ARROW_ASSIGN_OR_RAISE(Planned planned, Plan(context, op, row, &slot, staged[i]));
+        results.push_back(planned.result);
+        if (!planned.row) continue;
+
+        Mutation mutation{op.key, *planned.row, row, nullptr, {}};
+        if (op.type == Op::Type::kPut) mutation.base = staged[i];
+        if (op.type == Op::Type::kPatch) {
+          mutation.patches.emplace_back(planned.row->version, staged[i]);
+        }
+        commit.batch.mutations.push_back(std::move(mutation));
+        commit.publications.push_back({{EventTypeOf(op.type), op.key, planned.row->seq,
+                                        planned.row->version, planned.row->kind},
+                                       *planned.row,
+                                       row ? row->seq : 0,
+                                       op.payload,
+                                       {}});
+        row = std::move(planned.row);
+      }
+      return Status::OK();
+    };
+    refusal = decide();
+    if (!refusal.ok()) commit.publications.clear();
 
     int64_t tombstones = 0;
     for (const Publication& publication : commit.publications) {
@@ -159,12 +163,26 @@ Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
       commit.durability = std::max(commit.durability,
                                    op.options.durability.value_or(options_.durability));
     }
-    // A replay is answered only when its first attempt is durable: it waits its turn in
-    // the lane, with nothing to do.
-    if (commit.publications.empty() && !replayed) return results;
+    // What changes nothing - a replay, a refusal, a delete of nothing - tells what is
+    // there. While that is not published yet, it waits its turn in the lane, with nothing
+    // to do: otherwise its caller would know more than a reader who comes after him, and
+    // perhaps of a write that fails.
+    if (commit.publications.empty()) {
+      commit.batch = {};
+      const bool ahead =
+          std::any_of(pins.keys().begin(), pins.keys().end(),
+                      [&](const Key& key) { return entry_of(key).pending > 0; });
+      if (!ahead) {
+        if (!refusal.ok()) return refusal;
+        return results;
+      }
+    }
     lane_.Append(&commit);
   }
-  ARROW_RETURN_NOT_OK(WithDefaultOutcome(lane_.Await(&commit), Outcome::kUnknown));
+  const Status done = lane_.Await(&commit);
+  if (!done.ok() && !refusal.ok()) return WithOutcome(done, Outcome::kNotApplied);
+  ARROW_RETURN_NOT_OK(WithDefaultOutcome(done, Outcome::kUnknown));
+  ARROW_RETURN_NOT_OK(refusal);
   for (size_t i = 0; i < ops.size(); ++i) {
     FLAME_LOG_DEBUG(cache, "commit {} key={} version={} seq={} bytes={}{}",
                     NameOf(EventTypeOf(ops[i].type)), ops[i].key.text(),

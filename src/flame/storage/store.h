@@ -106,7 +106,8 @@ class Store {
   /// Make `batch` durable as asked, then finish the file work that it implies (rename,
   /// unlink). Returns its log position. On an error nothing of the batch is visible; the
   /// detail's outcome says whether it can reappear after a restart (kUnknown) or not
-  /// (kNotApplied). One caller at a time.
+  /// (kNotApplied). kUnavailable: the store has just recovered from a failure, and commits
+  /// whose outcome was unknown may be there now; this one is not. One caller at a time.
   virtual arrow::Result<uint64_t> Commit(CommitBatch batch, Durability durability) = 0;
 
   /// The newest committed row of `key`, live or tombstone; nullopt for a key that this
