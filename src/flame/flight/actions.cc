@@ -117,7 +117,8 @@ Result<std::pair<Key, WriteResult>> WriteItem(const ActionCall& call,
   std::shared_ptr<const Payload> payload;
   const auto bytes = Slice(call, *data);
   if (kind.value_or("opaque") == "native") {
-    auto decoded = DecodeIpcStream(bytes);
+    auto decoded = DecodeIpcStream(bytes, kMaxRequestBytes);
+    if (IsError(decoded.status(), ErrorCode::kTooLarge)) return decoded.status();
     if (!decoded.ok()) {
       return InvalidError("malformed Arrow data: " + decoded.status().message());
     }

@@ -1,5 +1,7 @@
 #include "flame/flight/upload.h"
 
+#include <set>
+
 #include <arrow/array.h>
 #include <arrow/record_batch.h>
 #include <arrow/util/align_util.h>
@@ -84,13 +86,26 @@ void AppendValues(const ArrayType& array, Chunks* chunks) {
   }
 }
 
-int64_t BytesOf(const arrow::RecordBatch& batch) {
+/// Of the array's buffers, its children's, and of a dictionary that is not in `seen`:
+/// batches share one, or each may bring a larger one.
+int64_t BytesOf(const arrow::ArrayData& array, std::set<const arrow::ArrayData*>* seen) {
   int64_t bytes = 0;
-  for (const auto& column : batch.column_data()) {
-    for (const auto& buffer : column->buffers) {
-      if (buffer != nullptr) bytes += buffer->size();
-    }
+  for (const auto& buffer : array.buffers) {
+    if (buffer != nullptr) bytes += buffer->size();
   }
+  for (const auto& child : array.child_data) {
+    if (child != nullptr) bytes += BytesOf(*child, seen);
+  }
+  if (array.dictionary != nullptr && seen->insert(array.dictionary.get()).second) {
+    bytes += BytesOf(*array.dictionary, seen);
+  }
+  return bytes;
+}
+
+int64_t BytesOf(const arrow::RecordBatch& batch,
+                std::set<const arrow::ArrayData*>* seen) {
+  int64_t bytes = 0;
+  for (const auto& column : batch.column_data()) bytes += BytesOf(*column, seen);
   return bytes;
 }
 
@@ -158,6 +173,7 @@ Result<std::shared_ptr<const Payload>> ReadUpload(
 
   Chunks chunks;
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
+  std::set<const arrow::ArrayData*> dictionaries;
   int64_t count = 0;
   while (true) {
     auto next = reader->Next();
@@ -173,8 +189,8 @@ Result<std::shared_ptr<const Payload>> ReadUpload(
     if (next->data == nullptr) continue;
     ++count;
     const auto& batch = next->data;
-    ARROW_ASSIGN_OR_RAISE(auto lease,
-                          budget->Acquire(BytesOf(*batch), kMemoryPatience, cancelled));
+    ARROW_ASSIGN_OR_RAISE(auto lease, budget->Acquire(BytesOf(*batch, &dictionaries),
+                                                      kMemoryPatience, cancelled));
     leases->push_back(std::move(lease));
     if (native) {
       ARROW_RETURN_NOT_OK(Malformed(batch->ValidateFull()));

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
+#include "flame/object/decoded_size.h"
 
 namespace flame {
 namespace {
@@ -132,6 +133,22 @@ Result<std::vector<Frame>> ReadFrames(arrow::io::InputStream* stream) {
     ARROW_ASSIGN_OR_RAISE(auto message, arrow::ipc::ReadMessage(stream));
     if (message == nullptr) return frames;
     frames.push_back(FrameOf(*message));
+  }
+}
+
+Status CheckDecodedSize(const std::shared_ptr<arrow::Buffer>& stream, int64_t max_bytes) {
+  arrow::io::BufferReader reader(stream);
+  DecodedSize size;
+  while (true) {
+    ARROW_ASSIGN_OR_RAISE(const auto message, arrow::ipc::ReadMessage(&reader));
+    if (message == nullptr) return Status::OK();
+    ARROW_RETURN_NOT_OK(size.Add(*message));
+    if (size.bytes() > max_bytes) {
+      return MakeError(
+          ErrorCode::kTooLarge,
+          fmt::format("the Arrow data would take {} bytes or more, the most is {}",
+                      size.bytes(), max_bytes));
+    }
   }
 }
 
@@ -278,7 +295,8 @@ Result<std::shared_ptr<arrow::Buffer>> EncodeIpcStream(const arrow::Schema& sche
 }
 
 Result<std::shared_ptr<const Payload>> DecodeIpcStream(
-    const std::shared_ptr<arrow::Buffer>& bytes) {
+    const std::shared_ptr<arrow::Buffer>& bytes, int64_t max_bytes) {
+  ARROW_RETURN_NOT_OK(CheckDecodedSize(bytes, max_bytes));
   auto input = std::make_shared<arrow::io::BufferReader>(bytes);
   ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchStreamReader::Open(input));
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches;

@@ -17,6 +17,7 @@
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
+#include "flame/object/decoded_size.h"
 
 namespace flame {
 namespace {
@@ -154,37 +155,15 @@ std::shared_ptr<arrow::Schema> OpaqueSchema(int64_t bytes) {
                     /*nullable=*/false)});
 }
 
-/// A scalar field of a flatbuffers table. Format: FlatBuffers internals, "Tables".
-template <typename Scalar>
-Scalar TableField(const uint8_t* table, int field, Scalar otherwise) {
-  int32_t to_vtable = 0;
-  std::memcpy(&to_vtable, table, sizeof(to_vtable));
-  const uint8_t* vtable = table - to_vtable;
-  uint16_t vtable_bytes = 0;
-  std::memcpy(&vtable_bytes, vtable, sizeof(vtable_bytes));
-  const int entry = 4 + 2 * field;
-  if (entry + 2 > vtable_bytes) return otherwise;
-  uint16_t offset = 0;
-  std::memcpy(&offset, vtable + entry, sizeof(offset));
-  if (offset == 0) return otherwise;
-  Scalar value{};
-  std::memcpy(&value, table + offset, sizeof(value));
-  return value;
-}
-
 /// True if a dictionary is sent twice and not as an addition: then only a stream can hold
 /// the frames.
 Result<bool> ReplacesDictionary(const std::vector<Frame>& frames) {
   std::set<int64_t> seen;
   for (const Frame& frame : frames) {
     if (frame.type != arrow::ipc::MessageType::DICTIONARY_BATCH) continue;
-    // Open() verifies the flatbuffer, so that the header may be read. Schema:
-    // Message.fbs, DictionaryBatch.
     ARROW_ASSIGN_OR_RAISE(const auto message,
                           arrow::ipc::Message::Open(frame.metadata, nullptr));
-    const auto* header = static_cast<const uint8_t*>(message->header());
-    const auto id = TableField<int64_t>(header, 0, 0);
-    const bool is_delta = TableField<uint8_t>(header, 2, 0) != 0;
+    const auto [id, is_delta] = ReadDictionaryHeader(*message);
     if (!seen.insert(id).second && !is_delta) return true;
   }
   return false;
