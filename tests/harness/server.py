@@ -44,7 +44,7 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
         {
             name: value
             for name, value in os.environ.items()
-            if name in ("ASAN_OPTIONS", "LSAN_OPTIONS")
+            if name in ("ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS")
         }
     )
     return {**env, "HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(home), **more}

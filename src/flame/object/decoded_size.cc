@@ -66,23 +66,28 @@ Result<int64_t> BodyBytes(const uint8_t* batch, const arrow::Buffer& body) {
   return bytes;
 }
 
-const uint8_t* HeaderOf(const Message& message) {
+/// The verifier lets a message pass that says what its header is and has none.
+Result<const uint8_t*> HeaderOf(const Message& message) {
+  if (message.header() == nullptr) return InvalidError("a message without its header");
   return static_cast<const uint8_t*>(message.header());
 }
 
 }  // namespace
 
-DictionaryHeader ReadDictionaryHeader(const Message& message) {
-  const uint8_t* id = Field(HeaderOf(message), 0);
-  const uint8_t* is_delta = Field(HeaderOf(message), 2);
-  return {id != nullptr ? Load<int64_t>(id) : 0, is_delta != nullptr && *is_delta != 0};
+Result<DictionaryHeader> ReadDictionaryHeader(const Message& message) {
+  ARROW_ASSIGN_OR_RAISE(const uint8_t* header, HeaderOf(message));
+  const uint8_t* id = Field(header, 0);
+  const uint8_t* is_delta = Field(header, 2);
+  return DictionaryHeader{id != nullptr ? Load<int64_t>(id) : 0,
+                          is_delta != nullptr && *is_delta != 0};
 }
 
 arrow::Status DecodedSize::Add(const Message& message) {
   static const arrow::Buffer kNoBody(nullptr, 0);
   const arrow::Buffer& body = message.body() != nullptr ? *message.body() : kNoBody;
   if (message.type() == arrow::ipc::MessageType::RECORD_BATCH) {
-    ARROW_ASSIGN_OR_RAISE(const int64_t bytes, BodyBytes(HeaderOf(message), body));
+    ARROW_ASSIGN_OR_RAISE(const uint8_t* batch, HeaderOf(message));
+    ARROW_ASSIGN_OR_RAISE(const int64_t bytes, BodyBytes(batch, body));
     bytes_ = Sum(bytes_, bytes);
     for (auto& [id, dictionary] : dictionaries_) {
       if (!std::exchange(dictionary.counted, true)) {
@@ -90,10 +95,10 @@ arrow::Status DecodedSize::Add(const Message& message) {
       }
     }
   } else if (message.type() == arrow::ipc::MessageType::DICTIONARY_BATCH) {
-    const uint8_t* data = Field(HeaderOf(message), 1);
+    ARROW_ASSIGN_OR_RAISE(const auto header, ReadDictionaryHeader(message));
+    const uint8_t* data = Field(static_cast<const uint8_t*>(message.header()), 1);
     if (data == nullptr) return InvalidError("a dictionary message without data");
     ARROW_ASSIGN_OR_RAISE(const int64_t bytes, BodyBytes(Target(data), body));
-    const DictionaryHeader header = ReadDictionaryHeader(message);
     Dictionary& dictionary = dictionaries_[header.id];
     // What no batch has kept yet is still there while it is added to.
     bytes_ = Sum(bytes_, bytes);

@@ -33,11 +33,11 @@ class DecodedSize {
 };
 
 /// A dictionary batch's id, and whether it adds to the dictionary before it. REQUIRES:
-/// `message` is a dictionary batch.
+/// `message` is a dictionary batch. kInvalid if it has no header.
 struct DictionaryHeader {
   int64_t id = 0;
   bool is_delta = false;
 };
-DictionaryHeader ReadDictionaryHeader(const arrow::ipc::Message& message);
+arrow::Result<DictionaryHeader> ReadDictionaryHeader(const arrow::ipc::Message& message);
 
 }  // namespace flame

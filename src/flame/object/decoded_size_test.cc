@@ -9,6 +9,8 @@
 #include <arrow/util/compression.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "flame/base/error.h"
 #include "flame/object/payload.h"
 
@@ -82,6 +84,24 @@ TEST(DecodedSize, EachBatchKeepsTheDictionaryOfItsTime) {
   const auto stream = Stream(GrowingDictionaries(100), options);
   EXPECT_LT(stream->size(), 200'000);    // Each word is sent once,
   EXPECT_GT(SizeOf(stream), 4'900'000);  // and kept up to a hundred times.
+}
+
+// Found by fuzzing: it was followed to address 0.
+TEST(DecodedSize, AMessageWithoutItsHeaderIsRefused) {
+  ASSERT_OK_AND_ASSIGN(const auto payload, EncodeNative(Zeros(3)->schema(), {Zeros(3)}));
+  const Frame& frame = payload->frames()[0];
+  std::string metadata = frame.metadata->ToString();
+  int32_t table = 0, to_vtable = 0;
+  std::memcpy(&table, metadata.data(), sizeof(table));
+  std::memcpy(&to_vtable, metadata.data() + table, sizeof(to_vtable));
+  constexpr int kHeaderEntry = 4 + 2 * 2;  // Message.fbs: the third field.
+  metadata.replace(static_cast<size_t>(table - to_vtable + kHeaderEntry), 2, 2, '\0');
+  ASSERT_OK_AND_ASSIGN(const auto message,
+                       arrow::ipc::Message::Open(arrow::Buffer::FromString(metadata),
+                                                 arrow::Buffer::FromString("body")));
+  ASSERT_EQ(message->type(), arrow::ipc::MessageType::RECORD_BATCH);
+  EXPECT_TRUE(IsError(DecodedSize().Add(*message), ErrorCode::kInvalid));
+  EXPECT_TRUE(IsError(ReadDictionaryHeader(*message).status(), ErrorCode::kInvalid));
 }
 
 TEST(DecodedSize, ATooLargeStreamIsRefusedBeforeItIsDecoded) {

@@ -163,8 +163,8 @@ Result<bool> ReplacesDictionary(const std::vector<Frame>& frames) {
     if (frame.type != arrow::ipc::MessageType::DICTIONARY_BATCH) continue;
     ARROW_ASSIGN_OR_RAISE(const auto message,
                           arrow::ipc::Message::Open(frame.metadata, nullptr));
-    const auto [id, is_delta] = ReadDictionaryHeader(*message);
-    if (!seen.insert(id).second && !is_delta) return true;
+    ARROW_ASSIGN_OR_RAISE(const auto header, ReadDictionaryHeader(*message));
+    if (!seen.insert(header.id).second && !header.is_delta) return true;
   }
   return false;
 }
