@@ -132,6 +132,11 @@ Result<std::vector<Frame>> ReadFrames(arrow::io::InputStream* stream) {
   while (true) {
     ARROW_ASSIGN_OR_RAISE(auto message, arrow::ipc::ReadMessage(stream));
     if (message == nullptr) return frames;
+    // Otherwise what is written again would be longer than StoredSize says.
+    if (message->body_length() % 8 != 0) {
+      return Status::Invalid("a message body of ", message->body_length(),
+                             " bytes is not padded to 8");
+    }
     frames.push_back(FrameOf(*message));
   }
 }

@@ -12,6 +12,7 @@
 #include <arrow/ipc/reader.h>
 #include <arrow/ipc/writer.h>
 #include <arrow/record_batch.h>
+#include <arrow/util/align_util.h>
 #include <arrow/util/key_value_metadata.h>
 #include <arrow/util/logging.h>
 #include <fmt/format.h>
@@ -184,6 +185,14 @@ Status WriteFrames(const arrow::Schema& schema, const std::vector<Frame>& frames
 
 bool HasMagic(const Buffer& bytes) { return std::string_view(bytes).starts_with(kMagic); }
 
+/// The column, moved to where its values can be read if a careless program wrote it at an
+/// odd place.
+Result<std::shared_ptr<arrow::Array>> AlignedColumn(const arrow::RecordBatch& batch,
+                                                    int index) {
+  return arrow::util::EnsureAlignment(batch.column(index), arrow::util::kValueAlignment,
+                                      arrow::default_memory_pool());
+}
+
 /// Version and bytes of an opaque batch, by position: names differ between writers.
 Result<ForeignFile> OpaqueRow(const arrow::RecordBatch& batch) {
   ARROW_RETURN_NOT_OK(batch.ValidateFull());
@@ -191,7 +200,7 @@ Result<ForeignFile> OpaqueRow(const arrow::RecordBatch& batch) {
   if (batch.num_rows() != 1) {
     return Corrupt(fmt::format("an opaque object has one row, not {}", batch.num_rows()));
   }
-  const auto& versions = batch.column(0);
+  ARROW_ASSIGN_OR_RAISE(const auto versions, AlignedColumn(batch, 0));
   if (versions->type_id() != arrow::Type::UINT64)
     return Corrupt("its first column is not uint64");
   ForeignFile file;
@@ -201,7 +210,7 @@ Result<ForeignFile> OpaqueRow(const arrow::RecordBatch& batch) {
       file.version = static_cast<Version>(version);
     }
   }
-  const auto& data = batch.column(1);
+  ARROW_ASSIGN_OR_RAISE(const auto data, AlignedColumn(batch, 1));
   const auto slice = [&](const auto& array) {
     if (array.IsNull(0)) return std::make_shared<Buffer>(nullptr, 0);
     return arrow::SliceBuffer(array.value_data(), array.value_offset(0),
