@@ -61,7 +61,7 @@ class Client:
                 [operation] = self.random.choices(list(OPERATIONS), OPERATIONS.values())
                 getattr(self, operation)()
                 self.done[operation] += 1
-            self.client.close()
+            self.client.client.close()
         except BaseException as error:
             self.problem = error
 
@@ -160,7 +160,7 @@ class Client:
                 writer.close()
 
     def reconnect(self):
-        self.client.close()
+        self.client.client.close()
         self.client = connect(self.server)
 
 
@@ -245,6 +245,31 @@ def run(server_factory, storage, seconds, rng):
     for operation in OPERATIONS:
         assert done[operation] > 0, f"{operation} was never tried"
     server.stop()
+
+
+def flat_samples():
+    return [
+        {
+            "seconds": float(n),
+            "resident": (300 + n % 20) * MI,
+            "descriptors": 30,
+            "threads": 16 + n % 3,
+        }
+        for n in range(600)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("leak", "rate"), [("resident", 0.4 * MI), ("descriptors", 0.05), ("threads", 0.05)]
+)
+def test_the_soak_notices_a_leak(leak, rate):
+    """The test of the test: what swings passes, what rises does not."""
+    check_flat(flat_samples())
+    leaking = flat_samples()
+    for n, point in enumerate(leaking):
+        point[leak] += int(n * rate)
+    with pytest.raises(AssertionError):
+        check_flat(leaking)
 
 
 @pytest.mark.timeout(300)

@@ -209,6 +209,15 @@ class Server:
     def peak_bytes(self) -> int:
         return self._status("VmHWM")
 
+    def grown_since(self, before: int) -> int:
+        """By how many bytes the most that was ever resident rose above `before`, an earlier peak or present size.
+
+        0 under AddressSanitizer, which keeps freed memory on purpose: there it is not ours to bound.
+        """
+        if self._status("VmSize") > 1 << 40:  # The sanitizer's shadow.
+            return 0
+        return max(0, self.peak_bytes() - before)
+
     def _status(self, field: str) -> int:
         text = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M)[1]) * 1024

@@ -19,6 +19,7 @@
 
 #include "flame/base/error.h"
 #include "flame/object/decoded_size.h"
+#include "flame/storage/coding.h"
 
 namespace flame {
 namespace {
@@ -206,7 +207,7 @@ Result<ForeignFile> OpaqueRow(const arrow::RecordBatch& batch) {
   ForeignFile file;
   if (versions->IsValid(0)) {
     const uint64_t version = static_cast<const arrow::UInt64Array&>(*versions).Value(0);
-    if (version <= static_cast<uint64_t>(std::numeric_limits<Version>::max())) {
+    if (version <= static_cast<uint64_t>(kMaxStoredVersion)) {
       file.version = static_cast<Version>(version);
     }
   }
@@ -274,7 +275,8 @@ Version VersionIn(const arrow::Schema& schema) {
   Version version = 0;
   const char* end = text->data() + text->size();
   const auto [stop, error] = std::from_chars(text->data(), end, version);
-  return error == std::errc() && stop == end && version > 0 ? version : 0;
+  const bool sensible = version > 0 && version <= kMaxStoredVersion;
+  return error == std::errc() && stop == end && sensible ? version : 0;
 }
 
 Result<ForeignFile> ReadForeign(const std::shared_ptr<Buffer>& bytes) {

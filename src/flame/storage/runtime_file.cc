@@ -98,6 +98,16 @@ arrow::Result<std::unique_ptr<RuntimeFile>> RuntimeFile::Open(const std::string&
   }
   ARROW_RETURN_NOT_OK(CheckRuntimeHeader(
       {static_cast<const char*>(mapping), offsetof(Layout, highest)}, path));
+  for (int slot = 0; slot < kSlots; ++slot) {
+    const Version highest = layout->highest[slot].load(std::memory_order_relaxed);
+    if (highest < 0 || highest > kMaxStoredVersion) {
+      return MakeError(
+          ErrorCode::kCorrupt,
+          fmt::format("{} {}: damaged: slot {} says that version {} was given out; "
+                      "remove the file to begin anew",
+                      kDoing, path, slot, highest));
+    }
+  }
   std::memset(layout->store_id, 0, sizeof(layout->store_id));
   std::memcpy(layout->store_id, store_id.data(),
               std::min(store_id.size(), sizeof(layout->store_id)));
@@ -110,7 +120,7 @@ RuntimeFile::~RuntimeFile() {
 }
 
 Version RuntimeFile::Highest(uint16_t slot) const {
-  return std::max<Version>(layout_->highest[slot].load(std::memory_order_relaxed), 0);
+  return layout_->highest[slot].load(std::memory_order_relaxed);
 }
 
 void RuntimeFile::Raise(uint16_t slot, Version version) {
