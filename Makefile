@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
+TSAN := suppressions=$(CURDIR)/tools/tsan.supp second_deadlock_stack=1
 CTEST := ctest --output-on-failure --timeout 300 -j $(JOBS)
 
 ##@ Use
@@ -58,18 +59,29 @@ asan: setup ## Unit and end-to-end tests under AddressSanitizer and UBSan
 	FLAME_SERVER=build-asan/bin/flame-object-cache $(PYTHON) -m pytest -q tests/e2e -m "not slow"
 
 .PHONY: tsan
-tsan: setup ## Unit tests under ThreadSanitizer (nightly)
+tsan: setup ## Unit and concurrency tests under ThreadSanitizer (nightly)
 	@tools/build tsan
-	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp second_deadlock_stack=1" $(CTEST) --test-dir build-tsan
+	TSAN_OPTIONS="$(TSAN)" $(CTEST) --test-dir build-tsan
+	TSAN_OPTIONS="$(TSAN)" FLAME_SERVER=build-tsan/bin/flame-object-cache $(PYTHON) -m pytest -q tests/e2e/test_many_clients.py \
+	  tests/e2e/test_feed.py tests/e2e/test_op_ids.py tests/e2e/test_interrupted_uploads.py -m "not slow"
+
+.PHONY: tsa
+tsa: setup ## Check the lock annotations with clang (nightly; needs tools/setup --nightly)
+	@tools/setup --nightly
+	@tools/build tsa
+
+.PHONY: fuzz
+fuzz: setup ## Run every libFuzzer target for FUZZ_SECONDS (nightly; an hour each)
+	@tools/setup --nightly
+	@tools/fuzz
 
 .PHONY: planted
 planted: build ## Plant defects, one by one, that the tests must find: prints a table (nightly)
 	$(PYTHON) tests/planted/run.py
 
 .PHONY: nightly
-nightly: test tsan planted ## CI's tests and the long ones (the list is in tests/NIGHTLY.md)
-	FLAME_NIGHTLY=1 build/bin/cache_test --gtest_filter='CacheModelTest*:Fault*:*/Fault*'
-	FLAME_NIGHTLY=1 $(PYTHON) -m pytest -q tests -m nightly
+nightly: setup ## CI's tests and the long ones; the result is in build/nightly.txt (the list is in tests/NIGHTLY.md)
+	@tools/nightly
 
 .PHONY: bench
 bench: build ## Compare with a bare Flight server: prints a table, writes build/bench.json

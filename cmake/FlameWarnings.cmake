@@ -7,19 +7,25 @@ target_compile_options(flame_flags INTERFACE
 if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo" AND NOT FLAME_SANITIZE)
   target_compile_options(flame_flags INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 endif()
-if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND NOT FLAME_FUZZ)
   target_compile_options(flame_flags INTERFACE -Wthread-safety -Werror=thread-safety)
 endif()
 target_link_options(flame_flags INTERFACE -Wl,-z,relro,-z,now)
 if(FLAME_SANITIZE)
   target_compile_options(flame_flags INTERFACE -fsanitize=${FLAME_SANITIZE} -fno-omit-frame-pointer -O1)
   target_link_options(flame_flags INTERFACE -fsanitize=${FLAME_SANITIZE})
-  # GCC warns of the standard library's own code once it is instrumented (std::regex, std::function).
-  target_compile_options(flame_flags INTERFACE -Wno-maybe-uninitialized)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # GCC warns of the standard library's own code once it is instrumented (std::regex, std::function).
+    target_compile_options(flame_flags INTERFACE -Wno-maybe-uninitialized)
+  endif()
   if(FLAME_SANITIZE MATCHES "undefined")
     # The wheel's libraries carry no run-time type information that UBSan could compare.
     target_compile_options(flame_flags INTERFACE -fno-sanitize=vptr -fno-sanitize-recover=undefined)
   endif()
+endif()
+if(FLAME_FUZZ)
+  # Counts what inputs reach; the fuzz targets bring libFuzzer's main.
+  target_compile_options(flame_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 find_program(CCACHE_PROGRAM ccache)

@@ -36,6 +36,15 @@ def test_opaque_objects_are_read_with_their_versions(root, takeover, compression
         assert client.stat("app/s/small")["version"] == 1
 
 
+@pytest.mark.parametrize("version", [2**62 + 1, 2**63 - 1, 2**64 - 1])
+def test_a_version_that_leaves_no_room_counts_as_none(root, takeover, version):
+    """The one after it would be negative."""
+    opaque_file(base(root, "app/s/o"), b"x", version)
+    with takeover() as client:
+        assert client.get("app/s/o").rows == [(1, "base", b"x")]
+        assert client.put("app/s/o", b"y").version == 2
+
+
 @pytest.mark.parametrize("compression", [None, "zstd"])
 def test_tables_are_read_with_their_versions_and_metadata(root, takeover, compression):
     table = pa.table({"x": list(range(50_000)), "s": ["text"] * 50_000})

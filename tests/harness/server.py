@@ -45,7 +45,7 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
         {
             name: value
             for name, value in os.environ.items()
-            if name in ("ASAN_OPTIONS", "LSAN_OPTIONS")
+            if name in ("ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS")
         }
     )
     return {**env, "HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(home), **more}
@@ -213,6 +213,15 @@ class Server:
 
     def peak_bytes(self) -> int:
         return self._status("VmHWM")
+
+    def grown_since(self, before: int) -> int:
+        """By how many bytes the most that was ever resident rose above `before`, an earlier peak or present size.
+
+        0 under AddressSanitizer, which keeps freed memory on purpose: there it is not ours to bound.
+        """
+        if self._status("VmSize") > 1 << 40:  # The sanitizer's shadow.
+            return 0
+        return max(0, self.peak_bytes() - before)
 
     def _status(self, field: str) -> int:
         text = Path(f"/proc/{self.pid}/status").read_text()

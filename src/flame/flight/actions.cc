@@ -156,7 +156,8 @@ Result<std::pair<Key, WriteResult>> WriteItem(const ActionCall& call,
   std::shared_ptr<const Payload> payload;
   const auto bytes = Slice(call, *data);
   if (kind.value_or("opaque") == "native") {
-    auto decoded = DecodeIpcStream(bytes, call.options.limits.object);
+    auto decoded =
+        DecodeIpcStream(bytes, std::min(call.options.limits.object, kMaxRequestBytes));
     if (!decoded.ok()) {
       if (IsError(decoded.status(), ErrorCode::kTooLarge)) return decoded.status();
       return InvalidError("malformed Arrow data: " + decoded.status().message());

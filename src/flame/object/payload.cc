@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
+#include "flame/object/decoded_size.h"
 
 namespace flame {
 namespace {
@@ -131,7 +132,28 @@ Result<std::vector<Frame>> ReadFrames(arrow::io::InputStream* stream) {
   while (true) {
     ARROW_ASSIGN_OR_RAISE(auto message, arrow::ipc::ReadMessage(stream));
     if (message == nullptr) return frames;
+    // Otherwise what is written again would be longer than StoredSize says.
+    if (message->body_length() % 8 != 0) {
+      return Status::Invalid("a message body of ", message->body_length(),
+                             " bytes is not padded to 8");
+    }
     frames.push_back(FrameOf(*message));
+  }
+}
+
+Status CheckDecodedSize(const std::shared_ptr<arrow::Buffer>& stream, int64_t max_bytes) {
+  arrow::io::BufferReader reader(stream);
+  DecodedSize size;
+  while (true) {
+    ARROW_ASSIGN_OR_RAISE(const auto message, arrow::ipc::ReadMessage(&reader));
+    if (message == nullptr) return Status::OK();
+    ARROW_RETURN_NOT_OK(size.Add(*message));
+    if (size.bytes() > max_bytes) {
+      return MakeError(
+          ErrorCode::kTooLarge,
+          fmt::format("the Arrow data would take {} bytes or more, the most is {}",
+                      size.bytes(), max_bytes));
+    }
   }
 }
 
@@ -277,15 +299,11 @@ Result<std::shared_ptr<arrow::Buffer>> EncodeIpcStream(const arrow::Schema& sche
   return sink->Finish();
 }
 
-namespace {
-
 Result<std::shared_ptr<const Payload>> DecodeIpcStream(
-    const std::shared_ptr<arrow::Buffer>& bytes, arrow::MemoryPool* pool) {
-  auto options = arrow::ipc::IpcReadOptions::Defaults();
-  options.memory_pool = pool;
+    const std::shared_ptr<arrow::Buffer>& bytes, int64_t max_bytes) {
+  ARROW_RETURN_NOT_OK(CheckDecodedSize(bytes, max_bytes));
   auto input = std::make_shared<arrow::io::BufferReader>(bytes);
-  ARROW_ASSIGN_OR_RAISE(auto reader,
-                        arrow::ipc::RecordBatchStreamReader::Open(input, options));
+  ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchStreamReader::Open(input));
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
   while (true) {
     std::shared_ptr<arrow::RecordBatch> batch;
@@ -295,25 +313,6 @@ Result<std::shared_ptr<const Payload>> DecodeIpcStream(
     batches.push_back(std::move(batch));
   }
   return EncodeNative(StripReserved(reader->schema()), batches);
-}
-
-}  // namespace
-
-Result<std::shared_ptr<const Payload>> DecodeIpcStream(
-    const std::shared_ptr<arrow::Buffer>& bytes, int64_t max_bytes) {
-  // Compressed buffers say themselves how large they become: nobody may be believed.
-  arrow::ProxyMemoryPool own(arrow::default_memory_pool());
-  arrow::CappedMemoryPool capped(&own, max_bytes);
-  {
-    auto payload = DecodeIpcStream(bytes, &capped);
-    if (payload.status().IsOutOfMemory()) {
-      return MakeError(ErrorCode::kTooLarge,
-                       fmt::format("decompressed, the data is over {} bytes", max_bytes));
-    }
-    if (!payload.ok() || own.total_bytes_allocated() == 0) return payload;
-  }
-  // Small enough. Its buffers must not lie in a pool that ends here.
-  return DecodeIpcStream(bytes, arrow::default_memory_pool());
 }
 
 Result<std::shared_ptr<arrow::Buffer>> Contiguous(const Payload& opaque) {

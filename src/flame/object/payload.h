@@ -99,14 +99,12 @@ arrow::Result<std::shared_ptr<const Payload>> ReadStored(
     Kind kind, const std::shared_ptr<arrow::Schema>& schema,
     const std::shared_ptr<arrow::Buffer>& bytes);
 
-/// A complete IPC stream: schema, messages, end mark. And back, validating every byte
-/// when `validate`.
+/// A complete IPC stream: schema, messages, end mark. And back, validating every byte;
+/// kTooLarge, before any of it is allocated, for what would decode to over `max_bytes`.
 arrow::Result<std::shared_ptr<arrow::Buffer>> EncodeIpcStream(const arrow::Schema& schema,
                                                               const Payload& payload);
-/// `max_bytes`: what decompressed buffers may take; kTooLarge beyond.
 arrow::Result<std::shared_ptr<const Payload>> DecodeIpcStream(
-    const std::shared_ptr<arrow::Buffer>& bytes,
-    int64_t max_bytes = std::numeric_limits<int64_t>::max());
+    const std::shared_ptr<arrow::Buffer>& bytes, int64_t max_bytes = kMaxBatchBytes);
 
 /// One chunk for all: the opaque payload's bytes, copied only when there are several
 /// chunks.

@@ -1,5 +1,6 @@
 #include "flame/object/payload.h"
 
+#include <cstring>
 #include <random>
 
 #include <arrow/array.h>
@@ -125,6 +126,30 @@ TEST(PayloadTest, ZeroColumnsKeepTheirRowCount) {
   ASSERT_OK_AND_ASSIGN(auto back, DecodeNative(schema, payload->frames(), true));
   ASSERT_EQ(back.size(), 1u);
   EXPECT_EQ(back[0]->num_rows(), 5);
+}
+
+// Found by fuzzing: it would be written again with other lengths than it was read with.
+TEST(PayloadTest, AStoredMessageWhoseBodyIsNotPaddedIsRefused) {
+  const auto schema = SampleSchema();
+  ASSERT_OK_AND_ASSIGN(auto payload, EncodeNative(schema, Sample(schema)));
+  Frame frame = payload->frames()[0];
+  std::string metadata = frame.metadata->ToString();
+  int32_t table = 0, to_vtable = 0;
+  std::memcpy(&table, metadata.data(), sizeof(table));
+  std::memcpy(&to_vtable, metadata.data() + table, sizeof(to_vtable));
+  uint16_t body_length = 0;  // Message.fbs: the fourth field.
+  std::memcpy(&body_length, metadata.data() + table - to_vtable + 4 + 2 * 3, 2);
+  const int64_t odd = 13;
+  std::memcpy(metadata.data() + table + body_length, &odd, sizeof(odd));
+  frame.metadata = arrow::Buffer::FromString(metadata);
+  frame.body_buffers = {arrow::Buffer::FromString(std::string(13, 'x'))};
+  frame.body_length = odd;
+  ASSERT_OK_AND_ASSIGN(auto sink, arrow::io::BufferOutputStream::Create());
+  ASSERT_OK(WriteStored(*Payload::Native(schema, {frame}), sink.get()));
+  ASSERT_OK_AND_ASSIGN(const auto stored, sink->Finish());
+  const auto read = ReadStored(Kind::kNative, schema, stored);
+  ASSERT_FALSE(read.ok());
+  EXPECT_NE(read.status().message().find("padded"), std::string::npos) << read.status();
 }
 
 // Goal: bytes from network or disk never crash the decoder. Method: flip random bits of a

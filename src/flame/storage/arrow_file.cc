@@ -12,11 +12,14 @@
 #include <arrow/ipc/reader.h>
 #include <arrow/ipc/writer.h>
 #include <arrow/record_batch.h>
+#include <arrow/util/align_util.h>
 #include <arrow/util/key_value_metadata.h>
 #include <arrow/util/logging.h>
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
+#include "flame/object/decoded_size.h"
+#include "flame/storage/coding.h"
 
 namespace flame {
 namespace {
@@ -154,38 +157,16 @@ std::shared_ptr<arrow::Schema> OpaqueSchema(int64_t bytes) {
                     /*nullable=*/false)});
 }
 
-/// A scalar field of a flatbuffers table. Format: FlatBuffers internals, "Tables".
-template <typename Scalar>
-Scalar TableField(const uint8_t* table, int field, Scalar otherwise) {
-  int32_t to_vtable = 0;
-  std::memcpy(&to_vtable, table, sizeof(to_vtable));
-  const uint8_t* vtable = table - to_vtable;
-  uint16_t vtable_bytes = 0;
-  std::memcpy(&vtable_bytes, vtable, sizeof(vtable_bytes));
-  const int entry = 4 + 2 * field;
-  if (entry + 2 > vtable_bytes) return otherwise;
-  uint16_t offset = 0;
-  std::memcpy(&offset, vtable + entry, sizeof(offset));
-  if (offset == 0) return otherwise;
-  Scalar value{};
-  std::memcpy(&value, table + offset, sizeof(value));
-  return value;
-}
-
 /// True if a dictionary is sent twice and not as an addition: then only a stream can hold
 /// the frames.
 Result<bool> ReplacesDictionary(const std::vector<Frame>& frames) {
   std::set<int64_t> seen;
   for (const Frame& frame : frames) {
     if (frame.type != arrow::ipc::MessageType::DICTIONARY_BATCH) continue;
-    // Open() verifies the flatbuffer, so that the header may be read. Schema:
-    // Message.fbs, DictionaryBatch.
     ARROW_ASSIGN_OR_RAISE(const auto message,
                           arrow::ipc::Message::Open(frame.metadata, nullptr));
-    const auto* header = static_cast<const uint8_t*>(message->header());
-    const auto id = TableField<int64_t>(header, 0, 0);
-    const bool is_delta = TableField<uint8_t>(header, 2, 0) != 0;
-    if (!seen.insert(id).second && !is_delta) return true;
+    ARROW_ASSIGN_OR_RAISE(const auto header, ReadDictionaryHeader(*message));
+    if (!seen.insert(header.id).second && !header.is_delta) return true;
   }
   return false;
 }
@@ -205,6 +186,14 @@ Status WriteFrames(const arrow::Schema& schema, const std::vector<Frame>& frames
 
 bool HasMagic(const Buffer& bytes) { return std::string_view(bytes).starts_with(kMagic); }
 
+/// The column, moved to where its values can be read if a careless program wrote it at an
+/// odd place.
+Result<std::shared_ptr<arrow::Array>> AlignedColumn(const arrow::RecordBatch& batch,
+                                                    int index) {
+  return arrow::util::EnsureAlignment(batch.column(index), arrow::util::kValueAlignment,
+                                      arrow::default_memory_pool());
+}
+
 /// Version and bytes of an opaque batch, by position: names differ between writers.
 Result<ForeignFile> OpaqueRow(const arrow::RecordBatch& batch) {
   ARROW_RETURN_NOT_OK(batch.ValidateFull());
@@ -212,17 +201,17 @@ Result<ForeignFile> OpaqueRow(const arrow::RecordBatch& batch) {
   if (batch.num_rows() != 1) {
     return Corrupt(fmt::format("an opaque object has one row, not {}", batch.num_rows()));
   }
-  const auto& versions = batch.column(0);
+  ARROW_ASSIGN_OR_RAISE(const auto versions, AlignedColumn(batch, 0));
   if (versions->type_id() != arrow::Type::UINT64)
     return Corrupt("its first column is not uint64");
   ForeignFile file;
   if (versions->IsValid(0)) {
     const uint64_t version = static_cast<const arrow::UInt64Array&>(*versions).Value(0);
-    if (version <= static_cast<uint64_t>(std::numeric_limits<Version>::max())) {
+    if (version <= static_cast<uint64_t>(kMaxStoredVersion)) {
       file.version = static_cast<Version>(version);
     }
   }
-  const auto& data = batch.column(1);
+  ARROW_ASSIGN_OR_RAISE(const auto data, AlignedColumn(batch, 1));
   const auto slice = [&](const auto& array) {
     if (array.IsNull(0)) return std::make_shared<Buffer>(nullptr, 0);
     return arrow::SliceBuffer(array.value_data(), array.value_offset(0),
@@ -286,7 +275,8 @@ Version VersionIn(const arrow::Schema& schema) {
   Version version = 0;
   const char* end = text->data() + text->size();
   const auto [stop, error] = std::from_chars(text->data(), end, version);
-  return error == std::errc() && stop == end && version > 0 ? version : 0;
+  const bool sensible = version > 0 && version <= kMaxStoredVersion;
+  return error == std::errc() && stop == end && sensible ? version : 0;
 }
 
 Result<ForeignFile> ReadForeign(const std::shared_ptr<Buffer>& bytes) {

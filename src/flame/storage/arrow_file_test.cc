@@ -69,6 +69,18 @@ std::string TextOf(const Payload& opaque) {
   return Contiguous(opaque).ValueOrDie()->ToString();
 }
 
+// Found by fuzzing: a program that does not align its messages.
+TEST_F(ArrowFileTest, AFileWhoseValuesLieAtOddAddressesIsRead) {
+  const auto bytes = Written(*Payload::Opaque({Buffer::FromString("some bytes")}), 7);
+  const auto moved = Buffer::FromString("1234" + bytes->ToString());
+  const auto odd = arrow::SliceBuffer(moved, 4);
+  ASSERT_OK_AND_ASSIGN(const auto own, ReadArrowFile(Kind::kOpaque, odd));
+  EXPECT_EQ(TextOf(*own), "some bytes");
+  ASSERT_OK_AND_ASSIGN(const auto foreign, ReadForeignFile(odd));
+  EXPECT_EQ(TextOf(*foreign.payload), "some bytes");
+  EXPECT_EQ(foreign.version, 7);
+}
+
 TEST_F(ArrowFileTest, AnOpaqueFileIsWhatOtherProgramsExpect) {
   const auto payload = Payload::Opaque({Buffer::FromString("some bytes")});
   const auto bytes = Written(*payload, 7);

@@ -12,6 +12,10 @@ namespace flame {
 
 static_assert(std::endian::native == std::endian::little, "records are little endian");
 
+/// No version, floor or highest version that is read from a disk may be above: there must
+/// be room to count on. Writers never come near, only damage and other programs do.
+inline constexpr int64_t kMaxStoredVersion = int64_t{1} << 62;
+
 /// Appends to a string that it borrows.
 class Encoder {
  public:

@@ -60,6 +60,30 @@ TEST(MemoryStore, EachStartIsAStoreOfItsOwn) {
   EXPECT_NE(store->id(), id);
 }
 
+TEST(MemoryStore, ADamagedRuntimeFileIsRefused) {
+  TempDirectory dir;
+  const std::string path = dir / "runtime";
+  ASSERT_OK(MemoryStore::Open({.runtime_file = path}).status());
+  const auto set = [&](std::streamoff at, int64_t value) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(at);
+    file.write(reinterpret_cast<const char*>(&value), sizeof(value));
+  };
+  constexpr std::streamoff kSlot5 = 64 + 8 * 5;
+  // A version after which there is no next one, and one that was never given out.
+  for (const int64_t highest : {std::numeric_limits<int64_t>::max(), int64_t{-1}}) {
+    set(kSlot5, highest);
+    const auto status = MemoryStore::Open({.runtime_file = path}).status();
+    EXPECT_TRUE(IsError(status, ErrorCode::kCorrupt)) << status;
+    EXPECT_NE(status.message().find("slot 5"), std::string::npos) << status;
+  }
+  set(kSlot5, 7);
+  EXPECT_OK(MemoryStore::Open({.runtime_file = path}).status());
+  set(0, 0);
+  EXPECT_TRUE(
+      IsError(MemoryStore::Open({.runtime_file = path}).status(), ErrorCode::kCorrupt));
+}
+
 TEST(MemoryStore, ASecondServerOnTheSameRuntimeFileIsRefused) {
   TempDirectory dir;
   ASSERT_OK_AND_ASSIGN(auto store, MemoryStore::Open({.runtime_file = dir / "runtime"}));

@@ -123,7 +123,9 @@ arrow::Result<Row> DecodeRow(std::string_view bytes) {
   row.version = decoder.Fixed<int64_t>();
   const auto flags = decoder.Fixed<uint8_t>();
   if ((flags & ~kAllFlags) != 0) return Corrupt("row", "unknown flags");
-  if (row.version < 0) return Corrupt("row", "negative version");
+  if (row.version < 0 || row.version > kMaxStoredVersion) {
+    return Corrupt("row", "a version out of range");
+  }
   ARROW_ASSIGN_OR_RAISE(row.ops, DecodeOps(&decoder, (flags & kOpsOverflowed) != 0));
   row.deleted = (flags & kDeleted) != 0;
   if (row.deleted) {
@@ -181,8 +183,10 @@ arrow::Result<SlotState> DecodeSlotState(std::string_view bytes) {
   state.tombstones = decoder.Fixed<int64_t>();
   if (!decoder.Done()) return Corrupt("slot", "wrong length");
   if (slot >= kSlots) return Corrupt("slot", "no such slot");
-  if (state.floor < 0 || state.tombstones < 0)
-    return Corrupt("slot", "a number is negative");
+  if (state.floor < 0 || state.floor > kMaxStoredVersion || state.tombstones < 0 ||
+      state.generation > static_cast<uint64_t>(kMaxStoredVersion >> kGenerationShift)) {
+    return Corrupt("slot", "a number is out of range");
+  }
   return state;
 }
 

@@ -201,6 +201,21 @@ TEST(Record, DamagedBytesNeverHurt) {
   }
 }
 
+// The next version would be a negative one.
+TEST(Record, VersionsThatLeaveNoRoomAreCorrupt) {
+  Row row = FileRow();
+  row.version = int64_t{1} << 62;
+  EXPECT_OK(DecodeRow(EncodeRow(1, row)).status());
+  ++row.version;
+  EXPECT_TRUE(IsError(DecodeRow(EncodeRow(1, row)).status(), ErrorCode::kCorrupt));
+  const auto decoded = [](SlotState state) {
+    return DecodeSlotState(EncodeSlotState(1, state)).status();
+  };
+  EXPECT_OK(decoded({.floor = int64_t{1} << 62, .generation = 1 << 22}));
+  EXPECT_TRUE(IsError(decoded({.floor = int64_t{1} << 62 | 1}), ErrorCode::kCorrupt));
+  EXPECT_TRUE(IsError(decoded({.generation = 1 << 22 | 1}), ErrorCode::kCorrupt));
+}
+
 TEST(Record, ANewerFormatIsRefused) {
   std::string bytes = EncodeRow(1, FileRow());
   bytes[0] = 2;

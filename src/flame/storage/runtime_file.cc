@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
+#include "flame/storage/coding.h"
 
 namespace flame {
 
@@ -40,6 +41,25 @@ struct Descriptor {
 };
 
 }  // namespace
+
+arrow::Status CheckRuntimeHeader(std::string_view header, std::string_view path) {
+  Decoder decoder(header);
+  const bool ours = header.starts_with({kMagic, sizeof(kMagic)});
+  decoder.Fixed<uint64_t>();
+  const auto format = decoder.Fixed<uint32_t>();
+  const auto slots = decoder.Fixed<uint32_t>();
+  if (!ours || !decoder.ok() || slots != kSlots) {
+    return MakeError(
+        ErrorCode::kCorrupt,
+        fmt::format("{} {}: not a runtime file of this program", kDoing, path));
+  }
+  if (format != kFormat) {
+    return MakeError(ErrorCode::kCorrupt,
+                     fmt::format("{} {}: it has format {}, this program knows {}", kDoing,
+                                 path, format, kFormat));
+  }
+  return arrow::Status::OK();
+}
 
 arrow::Result<std::unique_ptr<RuntimeFile>> RuntimeFile::Open(const std::string& path,
                                                               std::string_view store_id) {
@@ -76,16 +96,17 @@ arrow::Result<std::unique_ptr<RuntimeFile>> RuntimeFile::Open(const std::string&
     layout->slots = kSlots;
     std::memcpy(layout->magic, kMagic, sizeof(kMagic));
   }
-  if (std::memcmp(layout->magic, kMagic, sizeof(kMagic)) != 0 ||
-      layout->slots != kSlots) {
-    return MakeError(
-        ErrorCode::kCorrupt,
-        fmt::format("{} {}: not a runtime file of this program", kDoing, path));
-  }
-  if (layout->format != kFormat) {
-    return MakeError(ErrorCode::kCorrupt,
-                     fmt::format("{} {}: it has format {}, this program knows {}", kDoing,
-                                 path, layout->format, kFormat));
+  ARROW_RETURN_NOT_OK(CheckRuntimeHeader(
+      {static_cast<const char*>(mapping), offsetof(Layout, highest)}, path));
+  for (int slot = 0; slot < kSlots; ++slot) {
+    const Version highest = layout->highest[slot].load(std::memory_order_relaxed);
+    if (highest < 0 || highest > kMaxStoredVersion) {
+      return MakeError(
+          ErrorCode::kCorrupt,
+          fmt::format("{} {}: damaged: slot {} says that version {} was given out; "
+                      "remove the file to begin anew",
+                      kDoing, path, slot, highest));
+    }
   }
   std::memset(layout->store_id, 0, sizeof(layout->store_id));
   std::memcpy(layout->store_id, store_id.data(),
@@ -99,7 +120,7 @@ RuntimeFile::~RuntimeFile() {
 }
 
 Version RuntimeFile::Highest(uint16_t slot) const {
-  return std::max<Version>(layout_->highest[slot].load(std::memory_order_relaxed), 0);
+  return layout_->highest[slot].load(std::memory_order_relaxed);
 }
 
 void RuntimeFile::Raise(uint16_t slot, Version version) {

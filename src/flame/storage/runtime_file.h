@@ -19,6 +19,10 @@
 
 namespace flame {
 
+/// kCorrupt, naming `path`, unless `header` (64 bytes) is that of a file which this
+/// program reads.
+arrow::Status CheckRuntimeHeader(std::string_view header, std::string_view path);
+
 class RuntimeFile {
  public:
   /// Open or create. A file of another program or of a newer format is refused, never

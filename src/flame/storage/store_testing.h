@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <arrow/builder.h>
+#include <arrow/record_batch.h>
 #include <arrow/testing/gtest_util.h>
 
 #include "flame/base/error.h"
