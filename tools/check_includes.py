@@ -26,6 +26,7 @@ CONFINED = {
     "CLI/": "config",
     "arrow/flight/": "flight",
     "bson/": "object",
+    "openssl/": "flight",
     "xxhash.h": {"object", "storage"},
     "uuid/": {"object", "storage"},
 }

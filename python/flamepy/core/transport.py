@@ -8,15 +8,16 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Callable, Optional, TypeVar
 
 import bson
 import pyarrow as pa
 from pyarrow import flight
 
-from flamepy.core import failures
-from flamepy.core.context import current_context, normalize_endpoint
-from flamepy.core.errors import FlameError, InvalidArgument, InvalidConfig, Timeout, Unavailable
+from flamepy.core import failures, tls
+from flamepy.core.context import FlameClientTls, current_context, normalize_endpoint
+from flamepy.core.errors import FlameError, InvalidArgument, Timeout, Unavailable
 
 __all__ = ["Connection", "Deadline", "connect", "next_op_id"]
 
@@ -58,9 +59,9 @@ class Connection:
     Errors leave this class translated. A lost connection is replaced on the next call.
     """
 
-    def __init__(self, endpoint: str, ca_file: Optional[str]) -> None:
+    def __init__(self, endpoint: str, tls_files: Optional[FlameClientTls]) -> None:
         self.endpoint = endpoint
-        self._ca_file = ca_file
+        self._tls_files = tls_files
         self._client: Optional[flight.FlightClient] = None
         self._speaks_documents: Optional[bool] = None
         self._lock = threading.Lock()
@@ -89,7 +90,7 @@ class Connection:
         self, name: str, body: bytes, deadline: Deadline, operation: str
     ) -> list[memoryview]:
         """Send one action and collect the bodies of its results."""
-        with failures.translated(operation):
+        with self._translated(operation):
             client = self._open()
             results = client.do_action(flight.Action(name, body), deadline.options(operation))
             return [memoryview(result.body) for result in results]
@@ -98,11 +99,11 @@ class Connection:
         self, ticket: bytes, deadline: Deadline, operation: str
     ) -> tuple[pa.Schema, Iterable[tuple[pa.RecordBatch, Optional[pa.Buffer]]]]:
         """Open a stream: its schema, and its batches with their metadata as they arrive."""
-        with failures.translated(operation):
+        with self._translated(operation):
             client = self._open()
             reader = client.do_get(flight.Ticket(ticket), deadline.options(operation))
             schema = reader.schema
-        return schema, _batches(client, reader, operation)
+        return schema, _batches(client, reader, self._translated, operation)
 
     def write(
         self,
@@ -116,7 +117,7 @@ class Connection:
 
         An error while `batches` is iterated is the caller's and is raised as it is.
         """
-        with failures.translated(operation):
+        with self._translated(operation):
             client = self._open()
             writer, reader = client.do_put(descriptor, schema, deadline.options(operation))
         broken: Optional[Exception] = None
@@ -126,7 +127,7 @@ class Connection:
             except (pa.ArrowException, OSError) as error:
                 broken = error
                 break
-        with failures.translated(operation):
+        with self._translated(operation):
             answer = None
             if broken is None:
                 writer.done_writing()
@@ -138,7 +139,7 @@ class Connection:
 
     def location(self, key: str, deadline: Deadline, operation: str) -> str:
         """The endpoint that the server advertises for `key`."""
-        with failures.translated(operation):
+        with self._translated(operation):
             descriptor = flight.FlightDescriptor.for_path(key)
             info = self._open().get_flight_info(descriptor, deadline.options(operation))
         for endpoint in info.endpoints:
@@ -158,13 +159,17 @@ class Connection:
                 raise
         return call(True)
 
+    def _translated(self, operation: str) -> AbstractContextManager[None]:
+        certificate = self._tls_files is not None and self._tls_files.cert_file is not None
+        return failures.translated(operation, self.endpoint, certificate)
+
     def _open(self) -> flight.FlightClient:
         client = self._client
         if client is None:
             with self._lock:
                 client = self._client
                 if client is None:
-                    client = self._client = _make_client(self.endpoint, self._ca_file)
+                    client = self._client = _make_client(self.endpoint, self._tls_files)
         return client
 
     def _drop(self) -> None:
@@ -181,8 +186,7 @@ def connect(endpoint: Optional[str] = None) -> Connection:
     if connection is not None:
         return connection
     location = normalize_endpoint(endpoint)
-    tls = current_context().cache_tls if location.startswith("grpc+tls://") else None
-    key = (location, tls.ca_file if tls else None)
+    key = (location, current_context().cache_tls if location.startswith("grpc+tls://") else None)
     with _pool_lock:
         connection = _pool.get(key)
         if connection is None:
@@ -197,7 +201,7 @@ def next_op_id() -> bytes:
     return _origin + next(_counter).to_bytes(8, "big")
 
 
-_pool: dict[tuple[str, Optional[str]], Connection] = {}
+_pool: dict[tuple[str, Optional[FlameClientTls]], Connection] = {}
 _plain: dict[str, Connection] = {}
 _pool_lock = threading.Lock()
 _clients: weakref.WeakSet = weakref.WeakSet()  # All that are alive, pooled or within a call.
@@ -252,33 +256,28 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def _make_client(endpoint: str, ca_file: Optional[str]) -> flight.FlightClient:
+def _make_client(endpoint: str, tls_files: Optional[FlameClientTls]) -> flight.FlightClient:
     if _forked_in_use:
         raise Unavailable(
             f"connect to {endpoint}: this process was forked while another thread was within a "
             "call, which gRPC does not survive; use the multiprocessing start method spawn"
         )
-    certificates = None
-    if ca_file is not None:
-        try:
-            with open(ca_file, "rb") as file:
-                certificates = file.read()
-        except OSError as error:
-            raise InvalidConfig(f"cannot read ca_file {ca_file}: {error}") from error
+    files = tls.options(tls_files)
     with failures.translated(f"connect to {endpoint}"):
-        client = flight.FlightClient(
-            endpoint, tls_root_certs=certificates, generic_options=_GRPC_OPTIONS
-        )
+        client = flight.FlightClient(endpoint, generic_options=_GRPC_OPTIONS, **files)
     _clients.add(client)
     return client
 
 
 def _batches(
-    client: flight.FlightClient, reader: flight.FlightStreamReader, operation: str
+    client: flight.FlightClient,
+    reader: flight.FlightStreamReader,
+    translated: Callable[[str], AbstractContextManager[None]],
+    operation: str,
 ) -> Iterable[tuple[pa.RecordBatch, Optional[pa.Buffer]]]:
     while True:
         try:
-            with failures.translated(operation):
+            with translated(operation):
                 chunk = reader.read_chunk()
         except StopIteration:
             return

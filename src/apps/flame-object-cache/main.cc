@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <thread>
 
 #include <fmt/format.h>
@@ -21,6 +22,7 @@
 #include "flame/cache/maintenance.h"
 #include "flame/config/load.h"
 #include "flame/flight/service.h"
+#include "flame/flight/tls.h"
 #include "flame/storage/fs_store.h"
 #include "flame/storage/memory_store.h"
 
@@ -103,6 +105,28 @@ CacheOptions CacheOptionsOf(const ServerConfig& config) {
   return options;
 }
 
+/// Where and how to listen.
+arrow::Result<arrow::flight::FlightServerOptions> ListenOptions(
+    const ServerConfig& config) {
+  std::optional<TlsCredentials> tls;
+  if (config.endpoint.tls()) {
+    ARROW_ASSIGN_OR_RAISE(
+        tls, LoadTlsCredentials(
+                 {config.tls.cert_file, config.tls.key_file, config.tls.client_ca_file},
+                 config.advertise.host, *Clock::System()));
+  }
+  ARROW_ASSIGN_OR_RAISE(const auto location, arrow::flight::Location::Parse(
+                                                 (tls ? "grpc+tls://" : "grpc+tcp://") +
+                                                 FormatHostPort(config.bind)));
+  arrow::flight::FlightServerOptions options(location);
+  if (!tls) return options;
+  for (const std::string& warning : tls->warnings) FLAME_LOG_WARN(server, "{}", warning);
+  options.tls_certificates = {{std::move(tls->certificates), std::move(tls->key)}};
+  options.verify_client = !tls->client_cas.empty();
+  options.root_certificates = std::move(tls->client_cas);
+  return options;
+}
+
 /// Waits for SIGTERM or SIGINT on a thread of its own, then stops the service: nothing
 /// new is let in, what runs is waited for until the drain time-out.
 class Stopper {
@@ -139,6 +163,7 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
     }
   }
   ARROW_RETURN_NOT_OK(CheckCanListen(config.bind));
+  ARROW_ASSIGN_OR_RAISE(const auto listen, ListenOptions(config));
   // First, so that it goes last: what the store keeps lies in it.
   const auto pool = MakeHeapPool();
   ARROW_ASSIGN_OR_RAISE(const auto store, OpenStore(config));
@@ -151,10 +176,7 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
                         {"", kVersion, FormatStorageUrl(config.storage), store->id(),
                          Clock::System()->WallMs()});
 
-  ARROW_ASSIGN_OR_RAISE(
-      const auto location,
-      arrow::flight::Location::Parse("grpc+tcp://" + FormatHostPort(config.bind)));
-  ARROW_RETURN_NOT_OK(service.Init(arrow::flight::FlightServerOptions(location)));
+  ARROW_RETURN_NOT_OK(service.Init(listen));
   const std::string url = config.AdvertisedUrl(service.port());
   service.set_endpoint(url);
   {
