@@ -170,7 +170,7 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   const AllowAll authorizer;
   Cache cache(store.get(), pool.get(), Clock::System(), &authorizer,
               CacheOptionsOf(config));
-  const Maintenance maintenance(&cache, config.tombstone_age);
+  const Maintenance maintenance(&cache, store.get(), config.tombstone_age);
   Budget budget(config.limits.in_flight);
   FlightService service(&cache, &budget,
                         {"", kVersion, FormatStorageUrl(config.storage), store->id(),

@@ -39,7 +39,10 @@ Status Finish(std::string_view call, std::string_view what, const Status& status
     return status;
   }
   const ErrorCode code = CodeOf(status);
-  const bool ours = code == ErrorCode::kIo || code == ErrorCode::kCorrupt;
+  // Of a disk that refuses writes, the store has logged one line.
+  const ErrorDetail* detail = DetailOf(status);
+  const bool is_write = detail != nullptr && detail->outcome;
+  const bool ours = code == ErrorCode::kCorrupt || (code == ErrorCode::kIo && !is_write);
   FLAME_LOG_AT(flight, ours ? spdlog::level::err : spdlog::level::debug, "{} {}: {}",
                call, what, status.ToString());
   return ToFlight(status);

@@ -88,6 +88,12 @@ struct StoredObject {
   std::shared_ptr<const Patch> last_patch;
 };
 
+/// Whether writes are refused now.
+struct WriteHealth {
+  arrow::Status status;  // Why; OK = they are not, as far as anybody has tried.
+  int64_t since_ms = 0;  // Wall clock, of the first refusal; 0 = none.
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -151,6 +157,15 @@ class Store {
   /// Flush what is buffered and mark the stop as clean. No call may follow but the
   /// destructor.
   virtual arrow::Status Close() = 0;
+
+  /// Does the disk take writes? An object that is too large for the room that is left is
+  /// no such refusal. Cheap.
+  virtual WriteHealth write_health() const { return {}; }
+  /// While it does not: look whether it does again, and get ready for writes. They do so
+  /// themselves too; this is for a timer, so that write_health() tells the truth when
+  /// nobody writes. A write whose outcome is unknown is left to the next Commit, which
+  /// tells its caller that what it knows is void.
+  virtual void TryRecover() {}
 
   struct Stats {
     int64_t quarantined = 0;  // Bad files moved aside since the start.
