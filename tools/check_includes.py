@@ -29,6 +29,7 @@ CONFINED = {
     "bson/": "object",
     "boost/": "http",
     "prometheus/": "http",
+    "openssl/": "flight",
     "xxhash.h": {"object", "storage"},
     "uuid/": {"object", "storage"},
 }

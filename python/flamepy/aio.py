@@ -19,8 +19,8 @@ Cancellation. When the awaiting task is cancelled (also by `asyncio.wait_for`), 
 once, and the call is given up: a stream that is being read is cancelled, an upload stops and
 leaves nothing behind, a download removes its unfinished file, nothing is tried again. A write
 that the server has already is applied, as after `Timeout`. A thread that waits for a server
-that says nothing ends at the call's ``timeout=``, or when the connection is lost; when too many
-wait so, new calls raise `Unavailable`. Pass ``timeout=``, or give it to `AsyncClient`.
+that says nothing ends at the call's ``timeout=``, or when the connection is lost (one with an
+upload that the server does not read: only then); when too many wait so, new calls raise `Unavailable`. Pass ``timeout=``, or give it to `AsyncClient`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class AsyncClient:
 
     Parameters
     ----------
-    endpoint, ca_file, timeout, client_cache, allow_pickle, progress
+    endpoint, ca_file, cert_file, key_file, timeout, client_cache, allow_pickle, progress
         As for `Client`.
 
     Examples
@@ -121,6 +121,8 @@ class AsyncClient:
         endpoint: Optional[str] = None,
         *,
         ca_file: Optional[Union[str, os.PathLike]] = None,
+        cert_file: Optional[Union[str, os.PathLike]] = None,
+        key_file: Optional[Union[str, os.PathLike]] = None,
         timeout: Optional[float] = None,
         client_cache: Optional[int] = None,
         allow_pickle: Optional[bool] = None,
@@ -130,6 +132,8 @@ class AsyncClient:
             Client(
                 endpoint,
                 ca_file=ca_file,
+                cert_file=cert_file,
+                key_file=key_file,
                 timeout=timeout,
                 client_cache=client_cache,
                 allow_pickle=allow_pickle,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +17,6 @@ import flamepy
 import pytest
 from flamepy import get_object, put_object
 from flamepy.core import transport
-from harness.server import StartFailed
 
 
 @pytest.fixture
@@ -119,39 +117,6 @@ def test_op_ids_rise_and_differ_between_processes():
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(reader, 16)[:8] != first[:8]
-
-
-@pytest.fixture
-def certificate(tmp_path):
-    """A self-signed certificate for this host, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl")
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True)
-    return certificate, key
-
-
-def test_tls(start_server, home, monkeypatch, certificate):
-    chain, key = map(str, certificate)
-    try:
-        files = ("--tls-cert-file", chain, "--tls-key-file", key)
-        server = start_server(args=("--endpoint", "grpcs://127.0.0.1:0", *files))
-    except StartFailed as failure:
-        if "TLS is not available" in str(failure):
-            pytest.skip("this build of the server has no TLS")
-        raise
-    monkeypatch.setenv("FLAME_CACHE_ENDPOINT", server.endpoint)
-    with pytest.raises(flamepy.Unavailable):
-        put_object("a/b", 1)
-    monkeypatch.setenv("FLAME_CA_FILE", chain)
-    ref = put_object("a/b", [1])
-    assert ref.endpoint == server.endpoint.replace("grpcs", "grpc+tls")
-    assert get_object(ref) == [1]
-    monkeypatch.setenv("FLAME_CA_FILE", "/nonexistent")
-    with pytest.raises(flamepy.InvalidConfig, match="/nonexistent"):
-        get_object(ref)
 
 
 def run(code: str) -> str:

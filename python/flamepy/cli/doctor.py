@@ -16,9 +16,16 @@ from urllib.parse import urlsplit
 import flamepy
 from flamepy.cli.commands import server_info
 from flamepy.cli.output import Output, age, size
+from flamepy.core import embedded
 from flamepy.core.client import Client
-from flamepy.core.context import current_context, default_file, settings_in_environment
+from flamepy.core.context import (
+    FlameClientTls,
+    current_context,
+    default_file,
+    settings_in_environment,
+)
 from flamepy.core.errors import FlameError
+from flamepy.core.transport import connect
 
 __all__ = ["run"]
 
@@ -66,9 +73,11 @@ def _checks(client: Client, options: argparse.Namespace) -> Iterator[Finding]:
     sources = [f"{file}" if os.path.exists(file) else f"no {file}", *settings_in_environment()]
     yield Finding("configuration", "ok", "; ".join(sources))
 
-    endpoint = client._session.endpoint or context.cache_endpoint
+    endpoint = client._session.endpoint or connect().endpoint
     url = urlsplit(endpoint)
     origin = "--endpoint" if options.endpoint else "configuration"
+    if embedded.is_own(endpoint):
+        origin = "the private server of this user"
     if url.scheme in ("grpc", "grpc+tls") and url.hostname:
         try:
             socket.create_connection((url.hostname, url.port or 80), _PATIENCE_SECONDS).close()
@@ -82,8 +91,8 @@ def _checks(client: Client, options: argparse.Namespace) -> Iterator[Finding]:
             return
     yield Finding("endpoint", "ok", f"{endpoint} (from {origin}) accepts connections")
     if url.scheme == "grpc+tls":
-        tls = context.cache_tls
-        yield _certificate(url.hostname or "", url.port or 443, tls.ca_file if tls else None)
+        files = context.cache_tls or FlameClientTls()
+        yield _certificate(url.hostname or "", url.port or 443, files)
 
     try:
         info = server_info(client, options.timeout)
@@ -151,9 +160,11 @@ def _round_trip(client: Client) -> Iterator[Finding]:
     )
 
 
-def _certificate(host: str, port: int, ca_file: Optional[str]) -> Finding:
+def _certificate(host: str, port: int, files: FlameClientTls) -> Finding:
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=files.ca_file)
+        if files.cert_file is not None:
+            context.load_cert_chain(files.cert_file, files.key_file)
         context.set_alpn_protocols(["h2"])
         plain = socket.create_connection((host, port), _PATIENCE_SECONDS)
         with context.wrap_socket(plain, server_hostname=host) as tls:

@@ -13,6 +13,7 @@ from typing import Any, Optional, Union
 
 from flamepy.core import files, listing, many, objects
 from flamepy.core.conditions import Seconds, WriteOptions
+from flamepy.core.context import FlameClientTls
 from flamepy.core.errors import InvalidArgument
 from flamepy.core.listing import Feed, ObjectInfo
 from flamepy.core.many import ItemResult
@@ -35,7 +36,9 @@ class Client:
     endpoint : str, optional
         ``grpc://host:port``; the context's at the first call if there is none.
     ca_file : path, optional
-        Root certificates for TLS, instead of the context's.
+        Root certificates for TLS; with any of the three, none of the context's are used.
+    cert_file, key_file : path, optional
+        This client's certificate and its private key, for servers that ask for one.
     timeout : float, optional
         Seconds for each call that is given none.
     client_cache : int, optional
@@ -59,6 +62,8 @@ class Client:
         endpoint: Optional[str] = None,
         *,
         ca_file: Optional[Union[str, os.PathLike]] = None,
+        cert_file: Optional[Union[str, os.PathLike]] = None,
+        key_file: Optional[Union[str, os.PathLike]] = None,
         timeout: Optional[float] = None,
         client_cache: Optional[int] = None,
         allow_pickle: Optional[bool] = None,
@@ -68,7 +73,7 @@ class Client:
             raise InvalidArgument(f"client_cache is {client_cache}, expected 0 or more bytes")
         self._session = Session(
             endpoint,
-            ca_file=None if ca_file is None else os.fspath(ca_file),
+            tls=_tls_files(ca_file, cert_file, key_file),
             timeout=timeout,
             client_cache=client_cache,
             allow_pickle=allow_pickle,
@@ -530,6 +535,15 @@ class Client:
         if self is _default:  # So that functions that use `flamepy.get_object` can be pickled.
             return default_client, ()
         raise TypeError("a client with connections of its own cannot be pickled: make it there")
+
+
+def _tls_files(
+    *files: Optional[Union[str, os.PathLike]],
+) -> Optional[FlameClientTls]:
+    ca_file, cert_file, key_file = (None if file is None else os.fspath(file) for file in files)
+    if (cert_file is None) != (key_file is None):
+        raise InvalidArgument("a client certificate needs both cert_file and key_file")
+    return FlameClientTls(ca_file, cert_file, key_file) if ca_file or cert_file else None
 
 
 class _ProcessClient(Client):

@@ -10,6 +10,8 @@ variable                  meaning                                               
 ``FLAME_ALLOW_PICKLE``    0: read nothing that needs unpickling                  cache.allow_pickle
 ``FLAME_CA_FILE``         root certificates where the file names none            \\*.tls.ca_file
 ``FLAME_EMBEDDED``        0: start no private server where nothing is configured
+``FLAME_CERT_FILE``       this client's certificate, likewise                    cache.tls.cert_file
+``FLAME_KEY_FILE``        its private key                                        cache.tls.key_file
 ========================  =====================================================  ===============
 """
 
@@ -62,6 +64,8 @@ _VARIABLES = (
     "FLAME_ALLOW_PICKLE",
     "FLAME_CA_FILE",
     "FLAME_EMBEDDED",
+    "FLAME_CERT_FILE",
+    "FLAME_KEY_FILE",
 )
 _CONFIGURING = ("FLAME_ENDPOINT", "FLAME_CACHE_ENDPOINT", "FLAME_CACHE_STORAGE")
 _DEFAULT_FLAME_HOME = "/var/lib/flame"
@@ -77,9 +81,12 @@ _announced: set = set()  # Deprecation lines already logged by this process.
 
 @dataclass(frozen=True)
 class FlameClientTls:
-    """Root certificates that a server's certificate must chain to; None means the system's."""
+    """PEM files. A certificate of this client's is for servers that ask for one (mutual TLS)."""
 
     ca_file: Optional[str] = None
+    """What a server's certificate must chain to; None means the system's roots."""
+    cert_file: Optional[str] = None
+    key_file: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -153,14 +160,19 @@ client_cache_bytes=268435456, allow_pickle=True)
         self.endpoint: str = (
             env.get("FLAME_ENDPOINT") or _text(cluster, "endpoint") or DEFAULT_FLAME_ENDPOINT
         )
-        self.tls: Optional[FlameClientTls] = _tls(cluster, ca_file)
+        self.tls: Optional[FlameClientTls] = _tls(cluster, FlameClientTls(ca_file))
         self.cache = FlameClientCache(
             endpoint=normalize_endpoint(
                 env.get("FLAME_CACHE_ENDPOINT")
                 or _text(cache, "endpoint")
                 or DEFAULT_FLAME_CACHE_ENDPOINT
             ),
-            tls=_tls(cache, ca_file),
+            tls=_tls(
+                cache,
+                FlameClientTls(
+                    ca_file, env.get("FLAME_CERT_FILE") or None, env.get("FLAME_KEY_FILE") or None
+                ),
+            ),
             storage=_local_directory(
                 env.get("FLAME_CACHE_STORAGE") or _text(cache, "storage"), env
             ),
@@ -370,9 +382,18 @@ def _flag(name: str, value: Any) -> bool:
     return _FLAGS[text]
 
 
-def _tls(section: dict, default_ca_file: Optional[str]) -> Optional[FlameClientTls]:
-    ca_file = _text(_mapping(section, "tls"), "ca_file") or default_ca_file
-    return FlameClientTls(ca_file) if ca_file else None
+def _tls(section: dict, default: FlameClientTls) -> Optional[FlameClientTls]:
+    files = _mapping(section, "tls")
+    ca_file = _text(files, "ca_file") or default.ca_file
+    cert_file, key_file = _text(files, "cert_file"), _text(files, "key_file")
+    if cert_file is None and key_file is None:
+        cert_file, key_file = default.cert_file, default.key_file
+    if (cert_file is None) != (key_file is None):
+        raise InvalidConfig(
+            f"a client certificate needs both cert_file and key_file, not only "
+            f"{cert_file or key_file}"
+        )
+    return FlameClientTls(ca_file, cert_file, key_file) if ca_file or cert_file else None
 
 
 def _package(section: dict) -> Optional[FlamePackage]:

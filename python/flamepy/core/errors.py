@@ -28,6 +28,7 @@ __all__ = [
     "PickleRefused",
     "ResourceExhausted",
     "Timeout",
+    "TlsError",
     "TooLarge",
     "TooManyPatches",
     "Unavailable",
@@ -136,6 +137,26 @@ class Unavailable(_CodedError, ConnectionError):
     """The server cannot be reached, or is shutting down."""
 
     _code = FlameErrorCode.UNAVAILABLE
+
+
+class TlsError(Unavailable):
+    """Client and server could not agree on a secure connection: nothing was sent.
+
+    Attributes
+    ----------
+    reason : str or None
+        ``"untrusted"``, ``"expired"``, ``"not_yet_valid"``, ``"wrong_host"``: the server's
+        certificate is not accepted here. ``"client_certificate"``: the server wants one
+        from us, or does not accept ours. ``"server_without_tls"``, ``"client_without_tls"``:
+        only one of the two speaks TLS.
+    """
+
+    def __init__(
+        self, message: str, reason: Optional[str] = None, *, outcome: Optional[str] = None
+    ) -> None:
+        super().__init__(message, outcome=outcome)
+        self.args = (message, reason)
+        self.reason = reason
 
 
 class ResourceExhausted(_CodedError):

@@ -13,7 +13,7 @@ from typing import Optional
 import pyarrow as pa
 from pyarrow import flight
 
-from flamepy.core import errors
+from flamepy.core import errors, tls
 from flamepy.core.errors import FlameError
 
 __all__ = ["connection_lost", "from_document", "never_begun", "translate", "translated", "writing"]
@@ -62,7 +62,9 @@ _NOT_CONNECTED = "failed to connect to all addresses"
 _LEADS = ("with message: ", "Unknown: ")
 
 
-def translate(error: BaseException, operation: str) -> FlameError:
+def translate(
+    error: BaseException, operation: str, endpoint: str = "", has_certificate: bool = False
+) -> FlameError:
     """The exception of this package that tells what `error` means.
 
     Parameters
@@ -71,6 +73,10 @@ def translate(error: BaseException, operation: str) -> FlameError:
         Raised by pyarrow.
     operation : str
         What was tried, ``get app/session/object`` for example.
+    endpoint : str
+        Where, if that is known.
+    has_certificate : bool
+        Whether the client has shown one of its own.
     """
     text = _own_words(str(error.args[0]) if error.args else str(error))
     tag = text.rfind(_TAG)
@@ -78,6 +84,10 @@ def translate(error: BaseException, operation: str) -> FlameError:
         code, *pairs = text[tag + len(_TAG) :].partition("]")[0].split()
         details = dict(pair.partition("=")[::2] for pair in pairs)
         return _make(code, text[:tag].rstrip(), details.get("outcome"), details.get("version"))
+    if isinstance(error, flight.FlightUnavailableError):
+        about_tls = tls.explain(text, operation, endpoint, has_certificate)
+        if about_tls is not None:
+            return about_tls
     kind, advice = next(
         (entry[1:] for entry in _BY_EXCEPTION if isinstance(error, entry[0])), _OTHERWISE
     )
@@ -95,14 +105,14 @@ def from_document(document: dict, operation: str) -> FlameError:
 
 
 @contextmanager
-def translated(operation: str) -> Iterator[None]:
+def translated(operation: str, endpoint: str = "", has_certificate: bool = False) -> Iterator[None]:
     """Raise what pyarrow raises inside as an exception of this package."""
     try:
         yield
     except FlameError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise translate(error, operation) from error
+        raise translate(error, operation, endpoint, has_certificate) from error
 
 
 @contextmanager
@@ -111,7 +121,8 @@ def writing() -> Iterator[None]:
     try:
         yield
     except (errors.Timeout, errors.Unavailable, errors.Cancelled, errors.InternalError) as error:
-        error.outcome = error.outcome or "unknown"
+        nothing_sent = isinstance(error, errors.TlsError)
+        error.outcome = error.outcome or ("not_applied" if nothing_sent else "unknown")
         raise
 
 

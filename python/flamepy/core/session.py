@@ -7,7 +7,7 @@ import threading
 import weakref
 from typing import Optional, Union
 
-from flamepy.core.context import current_context, normalize_endpoint
+from flamepy.core.context import FlameClientTls, current_context, normalize_endpoint
 from flamepy.core.dialects import Documents, Stock, dialect_of
 from flamepy.core.errors import ClientClosed
 from flamepy.core.object_cache import ObjectCache
@@ -27,7 +27,7 @@ class Session:
         self,
         endpoint: Optional[str],
         *,
-        ca_file: Optional[str] = None,
+        tls: Optional[FlameClientTls] = None,
         timeout: Optional[float] = None,
         client_cache: Optional[int] = None,
         allow_pickle: Optional[bool] = None,
@@ -37,7 +37,7 @@ class Session:
         self.endpoint = None if endpoint is None else normalize_endpoint(endpoint)
         self.closed = False
         self._progress = progress
-        self._ca_file = ca_file
+        self._tls = tls
         self._timeout = timeout
         self._cache_bytes = client_cache
         self._allow_pickle = allow_pickle
@@ -108,13 +108,10 @@ class Session:
             self._connections.clear()
             self._cache = None
 
-    def _certificates(self, location: str) -> Optional[str]:
+    def _certificates(self, location: str) -> Optional[FlameClientTls]:
         if not location.startswith("grpc+tls://"):
             return None
-        if self._ca_file is not None:
-            return self._ca_file
-        tls = current_context().cache_tls
-        return tls.ca_file if tls else None
+        return self._tls or current_context().cache_tls
 
     def _start_process(self) -> None:
         """Forget what belongs to a parent: a thread that the child lacks may hold the lock."""

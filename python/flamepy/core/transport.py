@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Callable, Optional, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,13 +18,12 @@ import bson
 import pyarrow as pa
 from pyarrow import flight
 
-from flamepy.core import embedded, failures
-from flamepy.core.context import current_context, normalize_endpoint
+from flamepy.core import embedded, failures, tls
+from flamepy.core.context import FlameClientTls, current_context, normalize_endpoint
 from flamepy.core.errors import (
     Cancelled,
     FlameError,
     InvalidArgument,
-    InvalidConfig,
     Timeout,
     Unavailable,
 )
@@ -92,9 +92,9 @@ class Connection:
     Errors leave this class translated. A lost connection is replaced on the next call.
     """
 
-    def __init__(self, endpoint: str, ca_file: Optional[str]) -> None:
+    def __init__(self, endpoint: str, tls_files: Optional[FlameClientTls]) -> None:
         self.endpoint = endpoint
-        self._ca_file = ca_file
+        self._tls_files = tls_files
         self._client: Optional[flight.FlightClient] = None
         self._speaks_documents: Optional[bool] = None
         self._used = 0.0  # When a call last succeeded.
@@ -128,7 +128,7 @@ class Connection:
         """Send one action and collect the bodies of its results."""
 
         def exchange() -> list[memoryview]:
-            with failures.translated(operation):
+            with self._translated(operation):
                 client = self._open()
                 results = client.do_action(flight.Action(name, body), deadline.options(operation))
                 return [memoryview(result.body) for result in results]
@@ -141,13 +141,13 @@ class Connection:
         """Open a stream: its schema, and its batches with their metadata as they arrive."""
 
         def open_stream() -> tuple[flight.FlightClient, flight.FlightStreamReader, pa.Schema]:
-            with failures.translated(operation):
+            with self._translated(operation):
                 client = self._open()
                 reader = client.do_get(flight.Ticket(ticket), deadline.options(operation))
                 return client, reader, reader.schema
 
         client, reader, schema = wait_for(open_stream)
-        return schema, _batches(client, reader, operation)
+        return schema, _batches(client, reader, self._translated, operation)
 
     def write(
         self,
@@ -163,7 +163,7 @@ class Connection:
         """
 
         def send() -> bytes:
-            with failures.translated(operation):
+            with self._translated(operation):
                 client = self._open()
                 writer, reader = client.do_put(descriptor, schema, deadline.options(operation))
             broken: Optional[Exception] = None
@@ -179,7 +179,7 @@ class Connection:
                 with contextlib.suppress(pa.ArrowException, OSError):
                     writer.close()  # Or Arrow would print that the server refused what came.
                 raise
-            with failures.translated(operation):
+            with self._translated(operation):
                 answer = None
                 if broken is None:
                     writer.done_writing()
@@ -198,7 +198,7 @@ class Connection:
         """The endpoint that the server advertises for `key`."""
 
         def ask() -> flight.FlightInfo:
-            with failures.translated(operation):
+            with self._translated(operation):
                 descriptor = flight.FlightDescriptor.for_path(key)
                 return self._open().get_flight_info(descriptor, deadline.options(operation))
 
@@ -265,6 +265,10 @@ class Connection:
                 self._used = time.monotonic()
                 return
 
+    def _translated(self, operation: str) -> AbstractContextManager[None]:
+        certificate = self._tls_files is not None and self._tls_files.cert_file is not None
+        return failures.translated(operation, self.endpoint, certificate)
+
     def _open(self) -> flight.FlightClient:
         client = self._client
         if client is None:
@@ -273,7 +277,7 @@ class Connection:
                 if client is None:
                     if self.endpoint.startswith(SCHEME):
                         self._pid = embedded.prepare(self.endpoint)
-                    client = self._client = _make_client(self.endpoint, self._ca_file)
+                    client = self._client = _make_client(self.endpoint, self._tls_files)
         return client
 
     def close(self) -> None:
@@ -299,8 +303,7 @@ def connect(endpoint: Optional[str] = None) -> Connection:
     if connection is not None:
         return connection
     location = normalize_endpoint(endpoint)
-    tls = current_context().cache_tls if location.startswith("grpc+tls://") else None
-    key = (location, tls.ca_file if tls else None)
+    key = (location, current_context().cache_tls if location.startswith("grpc+tls://") else None)
     with _pool_lock:
         connection = _pool.get(key)
         if connection is None:
@@ -333,7 +336,7 @@ def next_op_id() -> bytes:
     return _origin + next(_counter).to_bytes(8, "big")
 
 
-_pool: dict[tuple[str, Optional[str]], Connection] = {}
+_pool: dict[tuple[str, Optional[FlameClientTls]], Connection] = {}
 _plain: dict[str, Connection] = {}
 _pool_lock = threading.Lock()
 _connections: weakref.WeakSet = weakref.WeakSet()  # All, also those of explicit clients.
@@ -389,32 +392,27 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def _make_client(endpoint: str, ca_file: Optional[str]) -> flight.FlightClient:
+def _make_client(endpoint: str, tls_files: Optional[FlameClientTls]) -> flight.FlightClient:
     if _forked_in_use:
         raise Unavailable(
             f"connect to {endpoint}: this process was forked while another thread was within a "
             "call, which gRPC does not survive; use the multiprocessing start method spawn"
         )
-    certificates = None
-    if ca_file is not None:
-        try:
-            with open(ca_file, "rb") as file:
-                certificates = file.read()
-        except OSError as error:
-            raise InvalidConfig(f"cannot read ca_file {ca_file}: {error}") from error
+    files = tls.options(tls_files)
     with failures.translated(f"connect to {endpoint}"):
-        client = flight.FlightClient(
-            endpoint, tls_root_certs=certificates, generic_options=_GRPC_OPTIONS
-        )
+        client = flight.FlightClient(endpoint, generic_options=_GRPC_OPTIONS, **files)
     _clients.add(client)
     return client
 
 
 def _batches(
-    client: flight.FlightClient, reader: flight.FlightStreamReader, operation: str
+    client: flight.FlightClient,
+    reader: flight.FlightStreamReader,
+    translated: Callable[[str], AbstractContextManager[None]],
+    operation: str,
 ) -> Iterable[tuple[pa.RecordBatch, Optional[pa.Buffer]]]:
     def read_chunk() -> flight.FlightStreamChunk:
-        with failures.translated(operation):
+        with translated(operation):
             return reader.read_chunk()
 
     at_end = False

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -27,6 +28,7 @@
 #include "flame/config/load.h"
 #include "flame/flight/idle_exit.h"
 #include "flame/flight/service.h"
+#include "flame/flight/tls.h"
 #include "flame/http/http_server.h"
 #include "flame/http/metrics_page.h"
 #include "flame/http/readiness.h"
@@ -181,12 +183,23 @@ arrow::Result<std::unique_ptr<HttpServer>> StartHttp(const ServerConfig& config,
   return nullptr;
 }
 
+/// The certificates, checked; nullopt without TLS.
+arrow::Result<std::optional<TlsCredentials>> LoadTls(const ServerConfig& config) {
+  if (!config.endpoint.tls()) return std::nullopt;
+  ARROW_ASSIGN_OR_RAISE(auto tls,
+                        LoadTlsCredentials({config.tls.cert_file, config.tls.key_file,
+                                            config.tls.client_ca_file},
+                                           config.advertise.host, *Clock::System()));
+  for (const std::string& warning : tls.warnings) FLAME_LOG_WARN(server, "{}", warning);
+  return tls;
+}
+
 /// The services that listen, one per address or socket. They share everything else.
 using Doors = std::vector<std::unique_ptr<FlightService>>;
 
 /// Opens the one on an address, if it is not all on a socket, and the one on a socket.
 arrow::Result<Doors> OpenDoors(
-    const ServerConfig& config,
+    const ServerConfig& config, const std::optional<TlsCredentials>& tls,
     const std::function<std::unique_ptr<FlightService>()>& make,
     const std::function<void(arrow::flight::FlightServerOptions*)>& set_up) {
   using arrow::flight::Location;
@@ -199,11 +212,18 @@ arrow::Result<Doors> OpenDoors(
     doors.back()->set_endpoint(config.AdvertisedUrl(port));
     arrow::flight::FlightServerOptions options(location);
     set_up(&options);
+    // Whoever may open the socket is the server's own user.
+    if (tls && location.scheme() != "grpc+unix") {
+      options.tls_certificates = {{tls->certificates, tls->key}};
+      options.verify_client = !tls->client_cas.empty();
+      options.root_certificates = tls->client_cas;
+    }
     return doors.back()->Init(options);
   };
   if (config.ListensOnTcp()) {
     ARROW_ASSIGN_OR_RAISE(const Location location,
-                          Location::Parse("grpc+tcp://" + FormatHostPort(config.bind)));
+                          Location::Parse((tls ? "grpc+tls://" : "grpc+tcp://") +
+                                          FormatHostPort(config.bind)));
     ARROW_RETURN_NOT_OK(open(location));
   }
   if (!config.SocketPath().empty()) {
@@ -250,12 +270,29 @@ class Stopper {
   std::thread thread_;
 };
 
+/// While it lives, a server whose storage refuses writes is not ready.
+class StoreCheck {
+ public:
+  StoreCheck(Readiness* readiness, const Store* store) : readiness_(readiness) {
+    readiness_->SetCheck([store]() -> std::optional<std::string> {
+      const WriteHealth health = store->write_health();
+      if (health.status.ok()) return std::nullopt;
+      return "the storage refuses writes: " + health.status.message();
+    });
+  }
+  ~StoreCheck() { readiness_->SetCheck({}); }
+
+ private:
+  Readiness* const readiness_;
+};
+
 arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   ARROW_RETURN_NOT_OK(SetUpLogging(config.log));
   QuietLibraries();
   for (const std::string& warning : config.warnings)
     FLAME_LOG_WARN(server, "{}", warning);
   if (config.ListensOnTcp()) ARROW_RETURN_NOT_OK(CheckCanListen(config.bind));
+  ARROW_ASSIGN_OR_RAISE(const auto tls, LoadTls(config));
   // From the start, and to the end: what is not ready says so.
   Readiness readiness;
   MetricsPage metrics(kVersion);
@@ -266,7 +303,8 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   const AllowAll authorizer;
   Cache cache(store.get(), pool.get(), Clock::System(), &authorizer,
               CacheOptionsOf(config));
-  const Maintenance maintenance(&cache, config.tombstone_age);
+  const StoreCheck store_check(&readiness, store.get());
+  const Maintenance maintenance(&cache, store.get(), config.tombstone_age);
   Budget budget(config.limits.in_flight);
   FlightShared shared(config.limits.in_flight);
   const MetricsPage::Watch watch(
@@ -292,7 +330,7 @@ arrow::Status Serve(const ServerConfig& config, const sigset_t& signals) {
   ARROW_ASSIGN_OR_RAISE(
       const Doors doors,
       OpenDoors(
-          config,
+          config, tls,
           [&] {
             return std::make_unique<FlightService>(&cache, &budget, &shared, about);
           },

@@ -10,7 +10,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kTick = 1s;
+constexpr auto kTick = 1s;  // A disk that is back goes unnoticed no longer than this.
 
 std::chrono::milliseconds IntervalOf(std::chrono::milliseconds tombstone_age) {
   return std::clamp<std::chrono::milliseconds>(tombstone_age / 4, 1s, 1h);
@@ -18,8 +18,12 @@ std::chrono::milliseconds IntervalOf(std::chrono::milliseconds tombstone_age) {
 
 }  // namespace
 
-Maintenance::Maintenance(Cache* cache, std::chrono::milliseconds tombstone_age)
-    : cache_(cache), tombstone_age_(tombstone_age), thread_([this] { Run(); }) {}
+Maintenance::Maintenance(Cache* cache, Store* store,
+                         std::chrono::milliseconds tombstone_age)
+    : cache_(cache),
+      store_(store),
+      tombstone_age_(tombstone_age),
+      thread_([this] { Run(); }) {}
 
 Maintenance::~Maintenance() {
   {
@@ -38,11 +42,14 @@ void Maintenance::Run() {
   while (!stopping_) {
     if (stop_.WaitUntil(lock, next)) continue;
     lock.Unlock();
-    Report("expiring objects", cache_->ReapExpired().status());
-    Report("evicting objects", cache_->EvictToLimits());
-    if (Clock::now() >= next_fold) {
-      Report("folding tombstones", cache_->FoldOldTombstones(tombstone_age_));
-      next_fold = Clock::now() + IntervalOf(tombstone_age_);
+    // While the disk refuses writes, the store has said so.
+    if (store_->TryRecover(); store_->write_health().status.ok()) {
+      Report("expiring objects", cache_->ReapExpired().status());
+      Report("evicting objects", cache_->EvictToLimits());
+      if (Clock::now() >= next_fold) {
+        Report("folding tombstones", cache_->FoldOldTombstones(tombstone_age_));
+        next_fold = Clock::now() + IntervalOf(tombstone_age_);
+      }
     }
     lock.Lock();
     next = Clock::now() + kTick;

@@ -89,7 +89,7 @@ class Loader {
     }
     ARROW_RETURN_NOT_OK(ResolveAddresses(host_, file.has_value(), &config_));
     ARROW_RETURN_NOT_OK(config_.Validate());
-    if (config_.tls.given()) {
+    if (config_.tls.given() && !config_.endpoint.tls()) {
       config_.warnings.push_back(
           "cache.tls has no effect: the endpoint is without TLS, so traffic is not "
           "encrypted");

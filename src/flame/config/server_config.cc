@@ -38,16 +38,6 @@ const ValueSource& ServerConfig::SourceOf(std::string_view path) const {
 }
 
 arrow::Status ServerConfig::Validate() const {
-  if (endpoint.tls()) {
-    return InvalidError(fmt::format(
-        "cache.endpoint is {}, but TLS is not available in this build yet; use grpc://",
-        FormatEndpoint(endpoint)));
-  }
-  if (advertise.tls()) {
-    return InvalidError(
-        "cache.advertise promises TLS, but TLS is not available in this build yet; use "
-        "grpc://");
-  }
   if (tls.given() && (tls.cert_file.empty() || tls.key_file.empty())) {
     return InvalidError("cache.tls needs both cert_file and key_file");
   }
@@ -56,6 +46,18 @@ arrow::Status ServerConfig::Validate() const {
         "cache.unix_socket is {}, but cache.endpoint is a Unix socket already; give "
         "cache.endpoint the TCP address, or leave cache.unix_socket out",
         unix_socket));
+  }
+  if (endpoint.tls() && !tls.given()) {
+    return InvalidError(
+        fmt::format("cache.endpoint is {}, which needs a certificate: set "
+                    "cache.tls.cert_file and cache.tls.key_file, or use grpc://",
+                    FormatEndpoint(endpoint)));
+  }
+  if (!advertise.scheme.empty() && advertise.tls() != endpoint.tls()) {
+    return InvalidError(fmt::format(
+        "cache.advertise is {}, but cache.endpoint is {}: both must be with TLS or both "
+        "without",
+        FormatEndpoint(advertise), FormatEndpoint(endpoint)));
   }
   if (limits.in_flight <= 0)
     return InvalidError("cache.limits.in_flight must be more than 0");

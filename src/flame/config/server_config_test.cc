@@ -285,12 +285,21 @@ TEST_F(ServerConfigTest, D13_CapacityOfOlderDocumentsIsMaxMemoryWithAWarning) {
 TEST_F(ServerConfigTest, D7_TlsEndpointIsAnErrorAndNeverAPlaintextServer) {
   for (const char* endpoint : {"grpcs://127.0.0.1:9090", "grpc+tls://127.0.0.1:9090",
                                "https://127.0.0.1:9090"}) {
-    EXPECT_THAT(Error({"--endpoint", endpoint}),
-                HasSubstr("TLS is not available in this build yet"))
+    EXPECT_THAT(Error({"--endpoint", endpoint}), HasSubstr("needs a certificate"))
         << endpoint;
   }
   EXPECT_THAT(Error({"--advertise", "grpcs://cache:443"}),
-              HasSubstr("TLS is not available in this build yet"));
+              HasSubstr("both must be with TLS or both without"));
+  const std::vector<std::string> tls{"--endpoint",      "grpcs://127.0.0.1:9090",
+                                     "--tls-cert-file", "/c",
+                                     "--tls-key-file",  "/k"};
+  auto arguments = tls;
+  arguments.insert(arguments.end(), {"--advertise", "grpc://127.0.0.1:9090"});
+  EXPECT_THAT(Error(arguments), HasSubstr("both must be with TLS or both without"));
+  arguments = tls;
+  arguments.insert(arguments.end(), {"--advertise", "localhost"});
+  EXPECT_EQ(Load(arguments).AdvertisedUrl(9090), "grpc+tls://localhost:9090");
+  EXPECT_THAT(Load(arguments).warnings, IsEmpty());
 }
 
 TEST_F(ServerConfigTest, TlsSectionWithoutATlsEndpointIsAWarning) {

@@ -113,9 +113,9 @@ constexpr Text kProcess = "Logs and process";
 constexpr Setting kSettings[] = {
     {"cache.endpoint", "--endpoint", "FLAME_CACHE_ENDPOINT", "URL", kNetwork,
      "grpc://127.0.0.1:9090",
-     "The server as clients know it: grpc://HOST:PORT, or grpc+unix:///PATH for a Unix "
-     "socket. Where to listen and what to advertise follow from it unless set "
-     "below. Port 0 takes any free port.",
+     "The server as clients know it: grpc://HOST:PORT, grpcs:// with TLS, or "
+     "grpc+unix:///PATH for a Unix socket. Where to listen and what to advertise follow "
+     "from it unless set below. Port 0 takes any free port.",
      [](Text text, const Host&, Config* config) {
        return ParseEndpoint(text).Value(&config->endpoint);
      },

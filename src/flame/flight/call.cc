@@ -107,7 +107,10 @@ Status Call::Finish(const Status& status) {
   }
   const ErrorCode code = CodeOf(status);
   counters().errors[static_cast<size_t>(code)].Add();
-  const bool ours = code == ErrorCode::kIo || code == ErrorCode::kCorrupt;
+  // Of a disk that refuses writes, the store has logged one line.
+  const ErrorDetail* detail = DetailOf(status);
+  const bool is_write = detail != nullptr && detail->outcome;
+  const bool ours = code == ErrorCode::kCorrupt || (code == ErrorCode::kIo && !is_write);
   FLAME_LOG_AT(flight, ours ? spdlog::level::err : spdlog::level::debug, "{} {}: {}",
                name_, subject_, status.ToString());
   return ToFlight(status);

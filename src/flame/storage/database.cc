@@ -3,6 +3,7 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/snapshot.h>
 #include <rocksdb/table.h>
 
@@ -133,6 +134,20 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(
 
 }  // namespace
 
+/// Hears of failed flushes and compactions, which writers only learn of later.
+class Database::FailureListener final : public rocksdb::EventListener {
+ public:
+  explicit FailureListener(std::atomic<bool>* failed) : failed_(failed) {}
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason,
+                         rocksdb::Status* status) override {
+    // Below that, RocksDB takes writes and tries again by itself.
+    if (status->severity() >= rocksdb::Status::kHardError) *failed_ = true;
+  }
+
+ private:
+  std::atomic<bool>* const failed_;  // Of the database, which outlives its RocksDB.
+};
+
 void Database::Batch::Put(Family family, std::string_view key, std::string_view value) {
   // Fails only for keys or values over 4 GiB.
   batch_.Put(database_->handle(family), ToSlice(key), ToSlice(value))
@@ -173,7 +188,8 @@ Status Database::OpenLocked(bool read_only) {
 
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
-  const auto options = MakeOptions(options_);
+  auto options = MakeOptions(options_);
+  options.listeners.push_back(std::make_shared<FailureListener>(&failed_));
   const auto status =
       read_only
           ? rocksdb::DB::OpenForReadOnly(options, options_.path, families, &handles, &db)
@@ -195,14 +211,20 @@ void Database::CloseLocked() {
 
 Database::~Database() { CloseLocked(); }
 
+std::shared_lock<std::shared_mutex> Database::Share() const {
+  if (reopening_) const std::lock_guard door(door_);
+  return std::shared_lock(mutex_);
+}
+
 Status Database::Reopen() {
-  ARROW_RETURN_NOT_OK(ProbeDisk());
-  std::unique_lock lock(mutex_);
+  const std::lock_guard door(door_);
+  reopening_ = true;
+  const std::unique_lock lock(mutex_);
+  reopening_ = false;  // Whoever comes now waits for the lock itself.
   CloseLocked();
   const Status opened = OpenLocked(/*read_only=*/false);
   if (opened.ok()) {
     failed_ = false;
-    FLAME_LOG_INFO(storage, "the database accepts writes again");
     return Status::OK();
   }
   // Readers need no disk that takes data.
@@ -211,8 +233,7 @@ Status Database::Reopen() {
   return opened;
 }
 
-/// Is there any point in closing what can still be read?
-Status Database::ProbeDisk() const {
+Status Database::Probe() const {
   rocksdb::Env* env = options_.env != nullptr ? options_.env : rocksdb::Env::Default();
   const std::string path = options_.path + "/probe";
   const std::string data(64 << 10, 'p');
@@ -234,7 +255,7 @@ Status Database::WriteUnlogged(Batch* batch) {
 }
 
 Status Database::Apply(const rocksdb::WriteOptions& options, Batch* batch) {
-  std::shared_lock lock(mutex_);
+  const auto lock = Share();
   if (failed_ || db_ == nullptr) {
     return WithOutcome(
         MakeError(ErrorCode::kIo, "write to the database: an earlier write failed"),
@@ -250,7 +271,7 @@ Status Database::Apply(const rocksdb::WriteOptions& options, Batch* batch) {
 }
 
 Status Database::Flush() {
-  std::shared_lock lock(mutex_);
+  const auto lock = Share();
   if (db_ == nullptr) return Closed();
   return Translate(
       db_->Flush(rocksdb::FlushOptions(), {handles_.begin(), handles_.end()}),
@@ -259,7 +280,7 @@ Status Database::Flush() {
 
 arrow::Result<bool> Database::Get(Family family, std::string_view key,
                                   std::string* value) const {
-  std::shared_lock lock(mutex_);
+  const auto lock = Share();
   if (db_ == nullptr) return Closed();
   const auto status =
       db_->Get(rocksdb::ReadOptions(), handle(family), ToSlice(key), value);
@@ -270,7 +291,7 @@ arrow::Result<bool> Database::Get(Family family, std::string_view key,
 
 arrow::Result<int> Database::GetFirst(const std::vector<Place>& places,
                                       std::string* value) const {
-  std::shared_lock lock(mutex_);
+  const auto lock = Share();
   if (db_ == nullptr) return Closed();
   const uint64_t before = db_->GetLatestSequenceNumber();
   ARROW_ASSIGN_OR_RAISE(const int found, GetFirst(rocksdb::ReadOptions(), places, value));
@@ -296,7 +317,7 @@ arrow::Result<int> Database::GetFirst(const rocksdb::ReadOptions& options,
 
 Status Database::Visit(Family family, std::string_view start,
                        const Visitor& visit) const {
-  std::shared_lock lock(mutex_);
+  const auto lock = Share();
   if (db_ == nullptr) return Closed();
   const std::unique_ptr<rocksdb::Iterator> iterator(
       db_->NewIterator(rocksdb::ReadOptions(), handle(family)));
@@ -328,7 +349,7 @@ int64_t Database::WholeProperty(const std::string& name) const {
 }
 
 uint64_t Database::position() const {
-  std::shared_lock lock(mutex_);
+  const auto lock = Share();
   return db_ == nullptr ? 0 : db_->GetLatestSequenceNumber();
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -70,18 +71,21 @@ class Database {
   /// Everything is in tables on the device, so that the next Open replays no log.
   arrow::Status Flush();
 
-  /// A write failed since the last (re)open.
+  /// A write failed since the last (re)open, or RocksDB's work in the background did.
   bool failed() const { return failed_; }
-  /// Try to get over a failure: if the disk takes data again, close RocksDB and open it
-  /// anew, because its own recovery does not get over a log that could not be written
-  /// (7.8). A write that failed with Outcome::kUnknown may be there afterwards. Reads
-  /// wait meanwhile. REQUIRES: no other thread writes.
+  /// Try to get over a failure: close RocksDB and open it anew, because its own recovery
+  /// does not get over a log that could not be written (7.8). A write that failed with
+  /// Outcome::kUnknown may be there afterwards. Reads wait meanwhile. REQUIRES: no other
+  /// thread writes.
   arrow::Status Reopen();
+  /// Does the disk take data? Writes a little beside the database.
+  arrow::Status Probe() const;
 
   /// False = no such key. Not pinned in RocksDB's cache: a value must not depend on what
   /// Reopen() may close.
   arrow::Result<bool> Get(Family family, std::string_view key, std::string* value) const;
-  /// Call `visit` in key order from `start` on until it returns false or fails.
+  /// Call `visit` in key order from `start` on until it returns false or fails. It may
+  /// not call the database.
   using Visitor =
       std::function<arrow::Result<bool>(std::string_view key, std::string_view value)>;
   arrow::Status Visit(Family family, std::string_view start, const Visitor& visit) const;
@@ -103,9 +107,9 @@ class Database {
 
  private:
   explicit Database(const DatabaseOptions& options) : options_(options) {}
+  std::shared_lock<std::shared_mutex> Share() const;
   arrow::Status OpenLocked(bool read_only);
   void CloseLocked();
-  arrow::Status ProbeDisk() const;
   arrow::Status Apply(const rocksdb::WriteOptions& options, Batch* batch);
   arrow::Result<int> GetFirst(const rocksdb::ReadOptions& options,
                               const std::vector<Place>& places, std::string* value) const;
@@ -113,12 +117,16 @@ class Database {
     return handles_[static_cast<size_t>(family)];
   }
 
+  class FailureListener;
+
   const DatabaseOptions options_;
   std::atomic<bool> failed_{false};
 
-  // Shared by whoever uses RocksDB, exclusive for Reopen(). Prefers readers, so that a
-  // Visit's callback may call Get().
+  // Shared by whoever uses RocksDB, exclusive for Reopen(). The lock prefers readers, who
+  // may never pause: while Reopen() wants it, new ones wait at the door.
   mutable std::shared_mutex mutex_;
+  mutable std::mutex door_;
+  std::atomic<bool> reopening_{false};
   std::unique_ptr<rocksdb::DB> db_;  // Null when not even reading worked.
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
 };

@@ -48,8 +48,8 @@ std::shared_ptr<FsStaged> FsStaged::Adopted(std::string path,
 FsStaged::~FsStaged() {
   if (files_ == nullptr || keep_) return;
   const auto removed = files_->Unlink(TemporaryPath(location_.file_id));
-  // The next start removes what is left.
-  if (!removed.ok()) FLAME_LOG_WARN(storage, "{}", removed.status().ToString());
+  // The disk fails, which the store has logged. The next start removes what is left.
+  if (!removed.ok()) FLAME_LOG_DEBUG(storage, "{}", removed.status().ToString());
 }
 
 arrow::Status FsStaged::Sync() {

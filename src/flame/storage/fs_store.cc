@@ -52,7 +52,10 @@ void Inherit(const FileWork& old, const CommitPlan::KeyChange& change, FileWork*
 }  // namespace
 
 FsStore::FsStore(const FsStoreOptions& options, std::shared_ptr<FileSystem> files)
-    : options_(options), files_(std::move(files)), slots_(kSlots) {}
+    : options_(options),
+      files_(std::move(files)),
+      health_(files_->root(), options.clock),
+      slots_(kSlots) {}
 
 FsStore::~FsStore() = default;
 
@@ -84,8 +87,18 @@ Result<std::shared_ptr<FsStaged>> FsStore::StageFile(
   Status status = staged.status();
   // Here, where many callers may wait at once, rather than in Commit, where one does.
   if (status.ok() && options_.sync_always) status = (*staged)->Sync();
-  if (!status.ok()) return WithOutcome(status, Outcome::kNotApplied);
-  return staged;
+  if (status.ok()) return staged;
+  staged = status;  // Its file is gone when the disk is looked at.
+  JudgeDisk();
+  return WithOutcome(status, Outcome::kNotApplied);
+}
+
+void FsStore::JudgeDisk() {
+  if (health_.failing()) return;
+  const Status probe = db_->Probe();
+  if (probe.ok()) return;
+  no_new_files_ = true;
+  health_.Failed(probe);
 }
 
 // Committing
@@ -129,7 +142,10 @@ Status FsStore::CommitLocked(CommitPlan* plan, Durability durability) {
     }
     if (status.ok()) status = files_->Sync(kTemporaryDirectory);
   }
-  if (!status.ok()) return WithOutcome(status, Outcome::kNotApplied);
+  if (!status.ok()) {
+    JudgeDisk();
+    return WithOutcome(status, Outcome::kNotApplied);
+  }
 
   // Redo marks: what this batch leaves to do, and older marks whose work is done.
   for (auto& [key, work] : plan->work()) {
@@ -150,6 +166,7 @@ Status FsStore::CommitLocked(CommitPlan* plan, Durability durability) {
 
   status = db_->Write(&plan->batch(), sync);
   if (!status.ok()) {
+    health_.Failed(status);
     const ErrorDetail* detail = DetailOf(status);
     if (detail != nullptr && detail->outcome == Outcome::kUnknown) {
       outcome_unknown_ = true;
@@ -159,6 +176,8 @@ Status FsStore::CommitLocked(CommitPlan* plan, Durability durability) {
   }
 
   // Committed. Nothing below may fail the commit: what can't be done now is done later.
+  if (!staged_files.empty()) no_new_files_ = false;
+  if (!no_new_files_) health_.Worked();
   for (FsStaged* staged : staged_files) staged->Keep();
   finished_.clear();
   {
@@ -182,6 +201,12 @@ Status FsStore::CommitLocked(CommitPlan* plan, Durability durability) {
     FinishLocked(key, durability);
   }
   for (const auto& key : retries) FinishLocked(key, durability);
+  if (work_is_put_off_ &&
+      std::all_of(pending_.begin(), pending_.end(),
+                  [](const auto& pending) { return pending.second.done; })) {
+    work_is_put_off_ = false;
+    FLAME_LOG_INFO(storage, "all file work of commits is done");
+  }
   if (unsynced_ >= kMaxUnsynced) {
     if (const Status synced = SyncPendingLocked(); !synced.ok()) {
       FLAME_LOG_WARN(storage, "{}", synced.ToString());
@@ -198,7 +223,9 @@ void FsStore::FinishLocked(const std::string& key, Durability durability) {
   std::set<std::string> touched;
   const Status status = DoFileWork(files_.get(), pending->second.work, &touched);
   if (!status.ok()) {
-    FLAME_LOG_WARN(storage, "file work of a commit is put off: {}", status.ToString());
+    if (!std::exchange(work_is_put_off_, true)) {
+      FLAME_LOG_WARN(storage, "file work of commits is put off: {}", status.message());
+    }
   } else if (durability == Durability::kDisk) {
     pending->second.done = true;
     ++unsynced_;
@@ -238,7 +265,10 @@ SlotState FsStore::Slot(uint16_t slot) const {
 Status FsStore::Close() {
   MutexLock lock(commit_mutex_);
   if (std::exchange(closed_, true)) return Status::OK();
-  if (db_->failed()) ARROW_RETURN_NOT_OK(RecoverLocked());
+  if (db_->failed()) {
+    next_reopen_ms_ = 0;
+    ARROW_RETURN_NOT_OK(ReopenLocked());
+  }
   ARROW_RETURN_NOT_OK(SyncPendingLocked());
   auto batch = db_->NewBatch();
   for (const auto& key : finished_) batch.Delete(Family::kRedo, key);

@@ -25,6 +25,7 @@
 #include "flame/storage/file_work.h"
 #include "flame/storage/identity.h"
 #include "flame/storage/store.h"
+#include "flame/storage/write_health.h"
 
 namespace rocksdb {
 class Env;
@@ -94,6 +95,8 @@ class FsStore final : public Store {
   arrow::Result<std::vector<Key>> Strays(const std::string& prefix,
                                          int64_t limit) const override;
 
+  WriteHealth write_health() const override { return health_.Get(); }
+  void TryRecover() override;
   arrow::Status Close() override;
   Stats stats() const override;
   const std::string& id() const override { return identity_.store_id; }
@@ -118,6 +121,9 @@ class FsStore final : public Store {
 
   // Committing.
   arrow::Status RecoverLocked() REQUIRES(commit_mutex_);
+  arrow::Status ReopenLocked() REQUIRES(commit_mutex_);
+  /// Staging failed: is it this payload, or does the disk refuse everything?
+  void JudgeDisk();
   arrow::Status CommitLocked(CommitPlan* plan, Durability durability)
       REQUIRES(commit_mutex_);
   void FinishLocked(const std::string& key, Durability durability)
@@ -150,6 +156,9 @@ class FsStore final : public Store {
   // Counts in the low 40 bits, starts of the store above: no id comes twice.
   mutable std::atomic<uint64_t> next_file_id_{0};
   mutable std::atomic<int64_t> quarantined_{0};
+  WriteHealthMonitor health_;
+  // New files can't be made; the database may still have room in its own.
+  std::atomic<bool> no_new_files_{false};
 
   Mutex commit_mutex_;  // One change of the database at a time. Held across its I/O.
   std::map<std::string, Pending> pending_ GUARDED_BY(commit_mutex_);  // By key.
@@ -157,6 +166,9 @@ class FsStore final : public Store {
   std::set<std::string> unsynced_directories_ GUARDED_BY(commit_mutex_);
   int64_t unsynced_ GUARDED_BY(commit_mutex_) = 0;          // Done ones in pending_.
   bool outcome_unknown_ GUARDED_BY(commit_mutex_) = false;  // Of the last failed write.
+  bool work_is_put_off_ GUARDED_BY(commit_mutex_) = false;  // And has been logged.
+  // After a failure, in milliseconds since boot.
+  int64_t next_reopen_ms_ GUARDED_BY(commit_mutex_) = 0;
   bool closed_ GUARDED_BY(commit_mutex_) = false;
 
   mutable Mutex slots_mutex_;  // After commit_mutex_.

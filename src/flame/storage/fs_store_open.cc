@@ -21,6 +21,7 @@ using arrow::Status;
 constexpr char kLockPath[] = ".flame/lock";
 constexpr char kAnchorKey[] = "anchor";
 constexpr int kSessionShift = 40;  // Of file ids.
+constexpr int64_t kReopenPauseMs = 200;
 
 }  // namespace
 
@@ -169,15 +170,43 @@ Status FsStore::RedoLocked() {
 /// A write to the database failed earlier. Nothing of it may be taken for known but what
 /// the database says itself.
 Status FsStore::RecoverLocked() {
-  ARROW_RETURN_NOT_OK(WithOutcome(db_->Reopen(), Outcome::kNotApplied));
-  ARROW_RETURN_NOT_OK(WithOutcome(LoadSlots(), Outcome::kNotApplied));
-  ARROW_RETURN_NOT_OK(WithOutcome(RedoLocked(), Outcome::kNotApplied));
+  ARROW_RETURN_NOT_OK(WithOutcome(ReopenLocked(), Outcome::kNotApplied));
   if (!std::exchange(outcome_unknown_, false)) return Status::OK();
   // A commit that its caller took for lost may be there now; what was decided without it
   // is void.
   return WithOutcome(MakeError(ErrorCode::kUnavailable,
                                "the database has recovered from a failed write; retry"),
                      Outcome::kNotApplied);
+}
+
+Status FsStore::ReopenLocked() {
+  const int64_t now_ms = options_.clock->BootMs();
+  if (now_ms < next_reopen_ms_) return health_.Get().status;
+  Status status = db_->Probe();
+  if (status.ok()) {
+    status = db_->Reopen();
+    // Readers wait while it is tried: not with every write.
+    if (!status.ok()) next_reopen_ms_ = now_ms + kReopenPauseMs;
+    if (status.ok()) status = LoadSlots();
+    if (status.ok()) status = RedoLocked();
+  }
+  if (!status.ok()) health_.Failed(status);
+  return status;
+}
+
+void FsStore::TryRecover() {
+  if (!health_.failing() && !db_->failed()) return;
+  MutexLock lock(commit_mutex_);
+  if (closed_) return;
+  Status status;
+  if (db_->failed() && !outcome_unknown_) {
+    status = ReopenLocked();
+  } else {
+    status = db_->Probe();
+  }
+  if (!status.ok()) return health_.Failed(status);
+  no_new_files_ = false;
+  health_.Worked();
 }
 
 /// Temporary files that no commit names: their writers never came to commit.

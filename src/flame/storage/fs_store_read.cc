@@ -236,13 +236,16 @@ Result<std::vector<std::pair<Key, Row>>> FsStore::Tombstones(uint16_t slot) cons
 
 Result<std::vector<std::pair<Key, Row>>> FsStore::RecoverDirty() const {
   std::vector<std::pair<Key, Row>> rows;
+  std::vector<Key> keys;
   ARROW_RETURN_NOT_OK(db_->Visit(
       Family::kDirty, {}, [&](std::string_view text, std::string_view) -> Result<bool> {
-        Key key = KeyOf(text);
-        ARROW_ASSIGN_OR_RAISE(auto row, Find(key));
-        if (row && !row->deleted) rows.emplace_back(std::move(key), *std::move(row));
+        keys.push_back(KeyOf(text));
         return true;
       }));
+  for (Key& key : keys) {
+    ARROW_ASSIGN_OR_RAISE(auto row, Find(key));
+    if (row && !row->deleted) rows.emplace_back(std::move(key), *std::move(row));
+  }
   return rows;
 }
 

@@ -32,7 +32,7 @@ std::string Brief(const std::string& text);
 /// RocksDB's files on a disk that is full, or fails, when the test says so.
 class FaultyLogs final : public rocksdb::FileSystemWrapper {
  public:
-  enum class Fault { kNone, kFullDisk, kBadAppend, kBadSync, kNoNewLog };
+  enum class Fault { kNone, kFullDisk, kBadAppend, kBadSync, kNoNewLog, kHangs };
 
   FaultyLogs() : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()) {}
   const char* Name() const override { return "FaultyLogs"; }
@@ -59,6 +59,7 @@ class FaultyLogs final : public rocksdb::FileSystemWrapper {
     rocksdb::IOStatus Append(const rocksdb::Slice& data,
                              const rocksdb::IOOptions& options,
                              rocksdb::IODebugContext* context) override {
+      while (owner_->fault == Fault::kHangs) std::this_thread::yield();
       const Fault fault = owner_->fault;
       if (fault == Fault::kFullDisk || fault == Fault::kBadAppend) {
         // Some of it arrives.
@@ -99,6 +100,7 @@ class FsStoreTest : public ::testing::Test {
         .sync_always = false,
         // Enough that RocksDB flushes nothing by itself while a test lets its files fail.
         .write_buffer_bytes = 32 << 20,
+        .clock = &clock_,
         .env = env_.get()};
   }
   arrow::Result<std::unique_ptr<FsStore>> TryOpen() {
@@ -148,6 +150,7 @@ class FsStoreTest : public ::testing::Test {
   }
 
   TempDirectory dir_;
+  ManualClock clock_;
   int64_t pack_below_ = 64 << 10;
   std::shared_ptr<FaultPlan> plan_ = std::make_shared<FaultPlan>();
   std::shared_ptr<FaultyLogs> logs_ = std::make_shared<FaultyLogs>();
@@ -478,6 +481,9 @@ TEST_F(FsStoreTest, ADatabaseThatCannotBeOpenedAgainCanStillBeRead) {
     EXPECT_EQ(writer_->Get("a/s/o"), "1");
   }
   logs_->fault = FaultyLogs::Fault::kNone;
+  // What failed is not tried with every write.
+  ASSERT_TRUE(IsError(writer_->Put("a/s/o", Bytes("2")).status(), ErrorCode::kExhausted));
+  clock_.Advance(std::chrono::seconds(1));
   ASSERT_OK(writer_->Put("a/s/o", Bytes("3")));
   EXPECT_EQ(writer_->Get("a/s/o"), "3");
 }
@@ -511,6 +517,126 @@ TEST_F(FsStoreTest, AFailedSyncIsUnknownAndNotVisible) {
   Open();
   const std::string found = Brief(writer_->Get("a/s/o"));
   EXPECT_TRUE(found == "1" || found == "2") << found;
+}
+
+// Health
+
+TEST_F(FsStoreTest, HealthSaysWhyAndSinceWhenWritesAreRefused) {
+  EXPECT_OK(store_->write_health().status);
+  ASSERT_OK(writer_->Put("a/s/o", Bytes("1")));
+  logs_->fault = FaultyLogs::Fault::kFullDisk;
+  const int64_t failed_ms = clock_.WallMs();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_FALSE(writer_->Put("a/s/o", Bytes("2")).ok());
+    clock_.Advance(std::chrono::seconds(1));
+    store_->TryRecover();
+    const WriteHealth health = store_->write_health();
+    EXPECT_TRUE(IsError(health.status, ErrorCode::kExhausted)) << health.status;
+    EXPECT_EQ(health.since_ms, failed_ms);
+  }
+  logs_->fault = FaultyLogs::Fault::kNone;
+  store_->TryRecover();
+  EXPECT_OK(store_->write_health().status);
+  EXPECT_EQ(store_->write_health().since_ms, 0);
+  ASSERT_OK_AND_ASSIGN(const Row row, writer_->Put("a/s/o", Bytes("3")));
+  EXPECT_EQ(row.version, 2);
+}
+
+TEST_F(FsStoreTest, AnObjectThatIsTooLargeForTheRoomLeftIsNoRefusal) {
+  plan_->FailAt(1, ENOSPC, /*for_ever=*/false);
+  EXPECT_TRUE(
+      IsError(writer_->Put("a/s/o", Bytes(Large('x'))).status(), ErrorCode::kExhausted));
+  EXPECT_OK(store_->write_health().status);
+  EXPECT_TRUE(Names(".flame/tmp").empty());
+  // Unless nothing else is taken either.
+  plan_->FailAt(1, ENOSPC, /*for_ever=*/false);
+  logs_->fault = FaultyLogs::Fault::kFullDisk;
+  EXPECT_FALSE(writer_->Put("a/s/o", Bytes(Large('x'))).ok());
+  EXPECT_TRUE(IsError(store_->write_health().status, ErrorCode::kExhausted));
+  logs_->fault = FaultyLogs::Fault::kNone;
+  ASSERT_OK(writer_->Put("a/s/o", Bytes("y")));
+  EXPECT_OK(store_->write_health().status);
+}
+
+TEST_F(FsStoreTest, AnUnknownOutcomeIsLeftToTheNextCommit) {
+  Writer durable(store_.get(), Durability::kDisk);
+  logs_->fault = FaultyLogs::Fault::kBadSync;
+  ASSERT_FALSE(durable.Put("a/s/o", Bytes("1")).ok());
+  store_->TryRecover();
+  EXPECT_FALSE(store_->write_health().status.ok());
+  logs_->fault = FaultyLogs::Fault::kNone;
+  store_->TryRecover();
+  EXPECT_OK(store_->write_health().status);
+  // Its caller must hear that what it knows is void.
+  const auto put = writer_->Put("a/s/o", Bytes("2"));
+  ASSERT_TRUE(IsError(put.status(), ErrorCode::kUnavailable)) << put.status();
+  ASSERT_OK(writer_->Put("a/s/o", Bytes("2")));
+}
+
+TEST_F(FsStoreTest, AFailedFlushIsNoticedWithoutAWrite) {
+  Close();
+  auto database =
+      Database::Open({File(".flame/db"), 1 << 20, 1 << 20, env_.get()}).ValueOrDie();
+  auto batch = database->NewBatch();
+  batch.Put(Family::kMeta, "key", "value");
+  ASSERT_OK(database->Write(&batch, /*sync=*/false));
+  logs_->fault = FaultyLogs::Fault::kBadAppend;
+  EXPECT_FALSE(database->Flush().ok());
+  EXPECT_TRUE(database->failed());
+  EXPECT_FALSE(database->Probe().ok());
+  logs_->fault = FaultyLogs::Fault::kNone;
+  ASSERT_OK(database->Probe());
+  ASSERT_OK(database->Reopen());
+  EXPECT_FALSE(database->failed());
+  std::string value;
+  ASSERT_OK_AND_ASSIGN(const bool found, database->Get(Family::kMeta, "key", &value));
+  EXPECT_TRUE(found);
+  database.reset();
+  Open();
+}
+
+// Goal: nobody who reads waits for a disk that does not answer writers.
+TEST_F(FsStoreTest, ADiskThatHangsHoldsUpNoReader) {
+  for (const char* key : {"a/s/o", "a/s/large"}) ASSERT_OK(writer_->Put(key, Bytes("1")));
+  ASSERT_OK(writer_->Put("a/s/large", Bytes(Large('1'))));
+  std::atomic<bool> answered{false};
+  logs_->fault = FaultyLogs::Fault::kHangs;
+  std::thread writer([&] {
+    EXPECT_OK(Writer(store_.get()).Put("a/s/o", Bytes("2")));
+    answered = true;
+  });
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(writer_->Get("a/s/o"), "1");
+    EXPECT_EQ(writer_->Get("a/s/large"), Large('1'));
+    EXPECT_EQ(writer_->Get("a/s/none"), "(absent)");
+    EXPECT_EQ(store_->Scan("", "", 10).ValueOrDie().size(), 2u);
+    EXPECT_OK(store_->write_health().status);
+  }
+  EXPECT_FALSE(answered);
+  logs_->fault = FaultyLogs::Fault::kNone;
+  writer.join();
+  EXPECT_EQ(writer_->Get("a/s/o"), "2");
+}
+
+// Goal: recovery, which needs the database for itself, gets it although readers never
+// pause.
+TEST_F(FsStoreTest, ReadersThatNeverPauseDoNotPreventRecovery) {
+  ASSERT_OK(writer_->Put("a/s/o", Bytes("1")));
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 4; ++i) {
+    readers.emplace_back([&] {
+      while (!stop) EXPECT_OK(store_->Scan("", "", 10).status());
+    });
+  }
+  for (int round = 0; round < 3; ++round) {
+    logs_->fault = FaultyLogs::Fault::kFullDisk;
+    EXPECT_FALSE(writer_->Put("a/s/o", Bytes("2")).ok());
+    logs_->fault = FaultyLogs::Fault::kNone;
+    EXPECT_OK(writer_->Put("a/s/o", Bytes("3")));
+  }
+  stop = true;
+  for (auto& reader : readers) reader.join();
 }
 
 TEST_F(FsStoreTest, MarksOfSyncedCommitsGoInTheEnd) {

@@ -91,6 +91,12 @@ struct StoredObject {
   std::shared_ptr<const Patch> last_patch;
 };
 
+/// Whether writes are refused now.
+struct WriteHealth {
+  arrow::Status status;  // Why; OK = they are not, as far as anybody has tried.
+  int64_t since_ms = 0;  // Wall clock, of the first refusal; 0 = none.
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -106,8 +112,9 @@ class Store {
   /// Make `batch` durable as asked, then finish the file work that it implies (rename,
   /// unlink). Returns its log position. On an error nothing of the batch is visible; the
   /// detail's outcome says whether it can reappear after a restart (kUnknown) or not
-  /// (kNotApplied). kUnavailable: the store has just recovered from a failure, and commits
-  /// whose outcome was unknown may be there now; this one is not. One caller at a time.
+  /// (kNotApplied). kUnavailable: the store has just recovered from a failure, and
+  /// commits whose outcome was unknown may be there now; this one is not. One caller at a
+  /// time.
   virtual arrow::Result<uint64_t> Commit(CommitBatch batch, Durability durability) = 0;
 
   /// The newest committed row of `key`, live or tombstone; nullopt for a key that this
@@ -159,6 +166,15 @@ class Store {
   /// Flush what is buffered and mark the stop as clean. No call may follow but the
   /// destructor.
   virtual arrow::Status Close() = 0;
+
+  /// Does the disk take writes? An object that is too large for the room that is left is
+  /// no such refusal. Cheap.
+  virtual WriteHealth write_health() const { return {}; }
+  /// While it does not: look whether it does again, and get ready for writes. They do so
+  /// themselves too; this is for a timer, so that write_health() tells the truth when
+  /// nobody writes. A write whose outcome is unknown is left to the next Commit, which
+  /// tells its caller that what it knows is void.
+  virtual void TryRecover() {}
 
   /// Of now, for metrics. Takes milliseconds where there are many objects.
   struct Stats {
