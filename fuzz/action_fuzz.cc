@@ -16,6 +16,8 @@ struct Door {
   const AllowAll allow_all;
   const std::unique_ptr<MemoryStore> store = MemoryStore::Open({}).ValueOrDie();
   Cache cache{store.get(), pool.get(), Clock::System(), &allow_all, CacheOptions{}};
+  Budget budget{64 << 20};
+  FlightShared shared{64 << 20};
   const FlightServiceOptions options{.endpoint = "grpc://127.0.0.1:9090"};
   const Key key = Key::Parse("a/s/o").ValueOrDie();
 
@@ -48,10 +50,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       {}, door.key, Payload::Opaque({arrow::Buffer::FromString(std::string(kBytes))}));
   FUZZ_CHECK(before.ok());
   // Payloads may share the body: it must be as long-lived as a network message.
-  const auto answers = RunAction(type, {&door.cache, door.options, door.Context(),
-                                        arrow::Buffer::FromString(std::string(bytes))});
-  if (answers.ok() && type.starts_with("flame.")) {
-    for (const std::string& answer : *answers) FUZZ_CHECK(BsonReader::Open(answer).ok());
+  const auto answers =
+      RunAction(type, {&door.cache, &door.budget, &door.shared.replies,
+                       &door.shared.metrics, door.options, door.Context(),
+                       arrow::Buffer::FromString(std::string(bytes))});
+  while (answers.ok()) {
+    const auto answer = (*answers)();
+    if (!answer.ok() || !*answer) break;
+    if (type.starts_with("flame.")) FUZZ_CHECK(BsonReader::Open(**answer).ok());
   }
   const auto got = door.cache.Get({}, door.key, 0);
   FUZZ_CHECK(got.ok());

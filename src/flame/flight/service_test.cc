@@ -29,8 +29,8 @@ class ServiceTest : public ::testing::Test {
     ASSERT_OK_AND_ASSIGN(store_, MemoryStore::Open({}));
     cache_ = std::make_unique<Cache>(store_.get(), pool_.get(), Clock::System(),
                                      &allow_all_, CacheOptions{});
-    service_ =
-        std::make_unique<FlightService>(cache_.get(), &budget_, FlightServiceOptions{});
+    service_ = std::make_unique<FlightService>(cache_.get(), &budget_, &shared_,
+                                               FlightServiceOptions{});
     ASSERT_OK_AND_ASSIGN(const auto location,
                          arrow::flight::Location::ForGrpcTcp("127.0.0.1", 0));
     ASSERT_OK(service_->Init(arrow::flight::FlightServerOptions(location)));
@@ -79,6 +79,7 @@ class ServiceTest : public ::testing::Test {
   const std::unique_ptr<BufferPool> pool_ = MakeHeapPool();
   const AllowAll allow_all_;
   Budget budget_{int64_t{256} << 20};
+  FlightShared shared_{1 << 30};
   std::unique_ptr<MemoryStore> store_;
   std::unique_ptr<Cache> cache_;
   std::unique_ptr<FlightService> service_;
