@@ -18,9 +18,10 @@ and deserializers run there too, and the event loop never waits for them.
 Cancellation. When the awaiting task is cancelled (also by `asyncio.wait_for`), it goes on at
 once, and the call is given up: a stream that is being read is cancelled, an upload stops and
 leaves nothing behind, a download removes its unfinished file, nothing is tried again. A write
-that the server has already is applied, as after `Timeout`. A thread that waits for a server
-that says nothing ends at the call's ``timeout=``, or when the connection is lost (one with an
-upload that the server does not read: only then); when too many wait so, new calls raise `Unavailable`. Pass ``timeout=``, or give it to `AsyncClient`.
+that the server has already is applied, as after `Timeout`. A thread that waits for a server that
+says nothing ends at the call's ``timeout=``, or when the connection is lost (one with an upload
+that the server does not read: only then); when too many wait so, new calls raise `Unavailable`.
+Pass ``timeout=``, or give it to `AsyncClient`.
 """
 
 from __future__ import annotations
