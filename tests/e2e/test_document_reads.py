@@ -154,9 +154,9 @@ def test_a_page_after_a_deleted_key_goes_on(documents, app):
     assert [stat["key"][-1] for stat in objects] == ["c", "d"]
 
 
-@pytest.mark.parametrize("limit", [0, -1, 10**9])
-def test_a_page_of_no_size_is_refused(documents, limit):
-    with refused("invalid"):
+@pytest.mark.parametrize(("limit", "code"), [(0, "invalid"), (-1, "invalid"), (10**9, "too_large")])
+def test_a_page_of_no_size_is_refused(documents, limit, code):
+    with refused(code):
         documents.page("a/", limit=limit)
 
 

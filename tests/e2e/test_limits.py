@@ -225,7 +225,9 @@ class Stalled:
     """A client that asks for an object of many messages and does not read them."""
 
     def __init__(self, endpoint, key):
-        self.client = Flight(endpoint)
+        # A connection of its own, whose window stays small however fast the line is.
+        options = {"grpc.use_local_subchannel_pool": 1, "grpc.http2.bdp_probe": 0}
+        self.client = Flight(endpoint, generic_options=list(options.items()))
         self.reader = self.client.client.do_get(fl.Ticket(key))
 
     def close(self):
