@@ -3,35 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 
 import flamepy
 import pytest
-import trustme
 from flamepy import get_object, put_object
-
-NOW = datetime.datetime.now(datetime.timezone.utc)
-DAY = datetime.timedelta(days=1)
-
-
-class Authority:
-    """A certificate authority, and the files of what it issues."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._folder = folder
-        self._ca = trustme.CA()
-        self.file = str(folder / "ca.pem")
-        self._ca.cert_pem.write_to_path(self.file)
-
-    def issue(self, *names: str, **when: datetime.datetime) -> tuple[str, str]:
-        """Certificate and key files for these names."""
-        pair = self._ca.issue_cert(*names, **when)
-        stem = f"{names[0]}-{len(list(self._folder.iterdir()))}"
-        certificate, key = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
-        certificate.write_bytes(b"".join(part.bytes() for part in pair.cert_chain_pems))
-        pair.private_key_pem.write_to_path(str(key))
-        return str(certificate), str(key)
+from harness.certificates import DAY, Authority, now
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +23,9 @@ def stranger(tmp_path_factory):
 @pytest.fixture(scope="module")
 def serve(start_server):
     def start(pair, client_ca=None):
-        more = ("--tls-client-ca-file", client_ca) if client_ca else ()
-        arguments = ("--tls-cert-file", pair[0], "--tls-key-file", pair[1], *more)
-        return start_server(*arguments, scheme="grpcs")
+        more = ("--tls-client-ca-file", str(client_ca)) if client_ca else ()
+        endpoint = ("--endpoint", "grpcs://127.0.0.1:0")
+        return start_server(args=(*endpoint, *pair.arguments(), *more))
 
     return start
 
@@ -73,10 +49,10 @@ def configure(home, monkeypatch):
     def set_variables(endpoint, ca=None, pair=None):
         monkeypatch.setenv("FLAME_CACHE_ENDPOINT", endpoint)
         if ca:
-            monkeypatch.setenv("FLAME_CA_FILE", ca)
+            monkeypatch.setenv("FLAME_CA_FILE", str(ca))
         if pair:
-            monkeypatch.setenv("FLAME_CERT_FILE", pair[0])
-            monkeypatch.setenv("FLAME_KEY_FILE", pair[1])
+            monkeypatch.setenv("FLAME_CERT_FILE", str(pair[0]))
+            monkeypatch.setenv("FLAME_KEY_FILE", str(pair[1]))
 
     return set_variables
 
@@ -99,7 +75,7 @@ def test_tls(secure, configure, authority):
     configure(secure.endpoint, authority.file)
     for value in ([1], bytes(1_000_000)):
         ref = put_object("a/b", value)
-        assert ref.endpoint == secure.endpoint.replace("grpcs", "grpc+tls")
+        assert ref.endpoint == secure.endpoint
         assert get_object(ref) == value
 
 
@@ -127,11 +103,11 @@ def test_a_certificate_for_another_host(serve, configure, authority):
 
 
 def test_a_certificate_that_expires_while_the_server_runs(serve, configure, authority):
-    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=5)
+    until = now() + datetime.timedelta(seconds=5)
     server = serve(authority.issue("127.0.0.1", "localhost", not_after=until))
     configure(server.endpoint, authority.file)
     ref = put_object("a/b", [1])
-    while datetime.datetime.now(datetime.timezone.utc) <= until + datetime.timedelta(seconds=1):
+    while now() <= until + datetime.timedelta(seconds=1):
         assert get_object(ref) == [1]
     configure(server.endpoint.replace("127.0.0.1", "localhost"), authority.file)
     assert refusal("has expired").reason == "expired"
@@ -143,13 +119,19 @@ def test_a_server_without_tls(server, configure, authority):
 
 
 def test_a_client_without_tls(secure, configure):
-    configure(secure.endpoint.replace("grpcs", "grpc"))
+    configure(secure.endpoint.replace("grpc+tls", "grpc"))
     assert refusal("write grpcs://").reason == "client_without_tls"
 
 
 def test_mutual_tls(mutual, configure, authority):
     configure(mutual.endpoint, authority.file, authority.issue("client"))
     assert get_object(put_object("a/b", [1])) == [1]
+
+
+def test_an_explicit_client(mutual, configure, authority):
+    configure("grpc://127.0.0.1:1", pair=authority.issue("client"))
+    with flamepy.Client(mutual.endpoint, ca_file=authority.file) as client:
+        assert client.get_object(client.put_object("a/b", [1])) == [1]
 
 
 def test_mutual_tls_by_the_file(mutual, home, authority):
@@ -176,7 +158,7 @@ def test_mutual_tls_with_a_certificate_that_will_not_do(
     pair = (
         stranger.issue("client")
         if fault == "unknown"
-        else authority.issue("client", not_before=NOW - 2 * DAY, not_after=NOW - DAY)
+        else authority.issue("client", not_before=now() - 2 * DAY, not_after=now() - DAY)
     )
     configure(mutual.endpoint, authority.file, pair)
     assert refusal("does not accept the client certificate").reason == "client_certificate"
@@ -206,6 +188,6 @@ def test_a_key_of_another_certificate(mutual, configure, authority):
 
 def test_half_a_pair(secure, configure, authority, monkeypatch):
     configure(secure.endpoint, authority.file)
-    monkeypatch.setenv("FLAME_CERT_FILE", authority.issue("client")[0])
+    monkeypatch.setenv("FLAME_CERT_FILE", str(authority.issue("client")[0]))
     with pytest.raises(flamepy.InvalidConfig, match="both cert_file and key_file"):
         put_object("a/b", 1)

@@ -3,11 +3,13 @@
 import pytest
 from harness.documents import Documents
 
+FILES = ("--pack-below", "0")
+COMPRESSED = (*FILES, "--compression", "zstd", "--compression-min-size", "0")
 
-@pytest.fixture(params=["default", "a file for each"])
+
+@pytest.fixture(params=[(), FILES, COMPRESSED], ids=["default", "a file for each", "compressed"])
 def server(server_factory, request):
-    args = () if request.param == "default" else ("--pack-below", "0")
-    return server_factory("fs", args=args)
+    return server_factory("fs", args=request.param)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pyarrow as pa
 import pytest
@@ -108,15 +110,29 @@ def test_writes_are_refused_reads_go_on_and_writes_return(disk, start, breakage)
             assert client.get(f"a/s/{size}").value == b"3" * size
 
 
+def readiness(server):
+    """Status and text of /readyz."""
+    try:
+        with urllib.request.urlopen(f"{server.http}/readyz") as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
 def test_a_disk_that_is_back_is_noticed_without_a_write(disk, start):
-    server = start()
+    server = start("--http-endpoint", "http://127.0.0.1:0")
     with Documents(server.endpoint) as client:
         client.put("a/s/o", b"1")
+        assert readiness(server) == (200, "ready\n")
         disk.fail()
         with refused("io"):
             client.put("a/s/o", b"2")
+        status, why = readiness(server)
+        assert status == 503
+        assert "Input/output error" in why
         disk.heal()
-        server.await_log(ACCEPTED, 10)
+        until(lambda: readiness(server)[0] == 200, "it is ready again", 10)
+        assert ACCEPTED in server.log()
         assert client.put("a/s/o", b"3").version == 2
 
 

@@ -62,6 +62,17 @@ EvictionOptions EvictionOptionsOf(const ServerConfig::Eviction& config) {
   return options;
 }
 
+FileCompression CompressionOf(const ServerConfig& config) {
+  FileCompression compression;
+  if (config.compression == ServerConfig::Compression::kLz4)
+    compression.codec = arrow::Compression::LZ4_FRAME;
+  if (config.compression == ServerConfig::Compression::kZstd)
+    compression.codec = arrow::Compression::ZSTD;
+  compression.min_size = config.compression_min_size;
+  compression.min_gain = config.compression_min_gain;
+  return compression;
+}
+
 }  // namespace
 
 arrow::Result<std::unique_ptr<Store>> OpenStore(const ServerConfig& config) {
@@ -69,6 +80,7 @@ arrow::Result<std::unique_ptr<Store>> OpenStore(const ServerConfig& config) {
   FsStoreOptions options;
   options.root = config.storage.path;
   options.pack_below = config.pack_below;
+  options.compression = CompressionOf(config);
   options.sync_always = config.sync == ServerConfig::Sync::kAlways;
   return FsStore::Open(options);
 }

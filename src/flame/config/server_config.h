@@ -76,6 +76,12 @@ struct ServerConfig {
   /// Objects smaller than this live packed in the index instead of in a file each; 0 = a
   /// file for each.
   int64_t pack_below = 64 << 10;
+  /// Of large objects' files, and of what is packed. Those smaller than `min_size` or not
+  /// smaller by the share `min_gain` afterwards stay as they are.
+  enum class Compression { kNone, kLz4, kZstd };
+  Compression compression = Compression::kNone;
+  int64_t compression_min_size = 64 << 10;
+  double compression_min_gain = 0.1;
   /// Patches of one object; a further one is refused until the object is put anew.
   int64_t patches_max = 1000;
   /// Small files that the running server keeps, absolute: with `storage: none` the

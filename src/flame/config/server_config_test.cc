@@ -313,6 +313,15 @@ TEST_F(ServerConfigTest, TlsSectionWithoutATlsEndpointIsAWarning) {
   EXPECT_THAT(config.warnings, ElementsAre(HasSubstr("cache.tls has no effect")));
 }
 
+TEST_F(ServerConfigTest, CompressionThatMakesNoSenseIsAnError) {
+  EXPECT_THAT(Error({"--compression", "gzip"}),
+              HasSubstr("'gzip' is not known; it is none or lz4 or zstd"));
+  for (const char* gain : {"1", "-0.1", "10%", "nan", ""}) {
+    EXPECT_THAT(Error({"--compression-min-gain", gain}),
+                HasSubstr("is not a share from 0 to below 1"));
+  }
+}
+
 TEST_F(ServerConfigTest, HalfATlsSectionIsAnError) {
   EXPECT_THAT(Error({"--tls-cert-file", "/c"}),
               HasSubstr("cache.tls needs both cert_file and key_file"));

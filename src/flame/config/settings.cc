@@ -45,6 +45,19 @@ Status ReadCount(Text text, int64_t* count) {
   return Status::OK();
 }
 
+/// A share of the whole: at least 0, below 1.
+Status ReadShare(Text text, double* share) {
+  double value = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size() ||
+      !(value >= 0 && value < 1)) {
+    return InvalidError(fmt::format("'{}' is not a share from 0 to below 1", text));
+  }
+  *share = value;
+  return Status::OK();
+}
+
 Status ReadDuration(Text text, std::chrono::milliseconds* duration) {
   return ParseDuration(text).Value(duration);
 }
@@ -95,6 +108,10 @@ Printed Unless(bool unset, std::string text) {
 
 using Sync = Config::Sync;
 using Policy = Config::Eviction::Policy;
+using Compression = Config::Compression;
+constexpr Choice<Compression> kCompressions[] = {{"none", Compression::kNone},
+                                                 {"lz4", Compression::kLz4},
+                                                 {"zstd", Compression::kZstd}};
 constexpr Choice<Sync> kSyncs[] = {{"never", Sync::kNever}, {"always", Sync::kAlways}};
 constexpr Choice<Policy> kPolicies[] = {
     {"lru", Policy::kLru}, {"s3fifo", Policy::kS3Fifo}, {"none", Policy::kNone}};
@@ -230,6 +247,39 @@ constexpr Setting kSettings[] = {
        return ReadBytes(text, &config->pack_below);
      },
      [](const Config& config) { return Printed(FormatSize(config.pack_below)); }},
+
+    {"cache.compression", "--compression", "FLAME_CACHE_COMPRESSION", "none|lz4|zstd",
+     kStorage, "none",
+     "Compress what is stored. lz4 costs little time, zstd saves more space. Every "
+     "reader "
+     "of the files undoes it.",
+     [](Text text, const Host&, Config* config) {
+       return ReadChoice(text, kCompressions, &config->compression);
+     },
+     [](const Config& config) {
+       return Printed(
+           std::string(kCompressions[static_cast<size_t>(config.compression)].name));
+     }},
+
+    {"cache.compression_min_size", "--compression-min-size",
+     "FLAME_CACHE_COMPRESSION_MIN_SIZE", "SIZE", kStorage, "64K",
+     "Files of smaller objects are not compressed.",
+     [](Text text, const Host&, Config* config) {
+       return ReadBytes(text, &config->compression_min_size);
+     },
+     [](const Config& config) {
+       return Printed(FormatSize(config.compression_min_size));
+     }},
+
+    {"cache.compression_min_gain", "--compression-min-gain",
+     "FLAME_CACHE_COMPRESSION_MIN_GAIN", "SHARE", kStorage, "0.1",
+     "Files that would not become smaller by this share are not compressed.",
+     [](Text text, const Host&, Config* config) {
+       return ReadShare(text, &config->compression_min_gain);
+     },
+     [](const Config& config) {
+       return Printed(fmt::format("{}", config.compression_min_gain));
+     }},
 
     {"cache.patches_max", "--patches-max", "FLAME_CACHE_PATCHES_MAX", "COUNT", kStorage,
      "1000", "Patches of one object; beyond it the object must be put anew.",

@@ -55,7 +55,8 @@ TEST(SettingsTest, WhatIsPrintedIsReadBackAsTheSame) {
       {"cache.tls.ca_file", "/ca"},           {"cache.log.level", "warn,grpc=trace"},
       {"cache.log.format", "json"},           {"cache.log.file", "/var/log/x"},
       {"cache.drain_timeout", "1500ms"},      {"cache.unix_socket", "/run/x.sock"},
-      {"cache.exit_when_idle", "5m"}};
+      {"cache.exit_when_idle", "5m"},         {"cache.compression", "zstd"},
+      {"cache.compression_min_size", "1000"}, {"cache.compression_min_gain", "0.25"}};
   const FakeHost host;
   for (const Setting& setting : Settings()) {
     ASSERT_TRUE(samples.contains(setting.path)) << "give a sample of " << setting.path;

@@ -15,6 +15,11 @@ using arrow::ipc::Message;
 
 constexpr int64_t kMost = int64_t{1} << 62;
 
+// Fields, as Message.fbs numbers them.
+constexpr int kDictionaryData = 1;
+constexpr int kBuffers = 2;
+constexpr int kCompression = 3;
+
 int64_t Sum(int64_t a, int64_t b) {
   int64_t sum = 0;
   return __builtin_add_overflow(a, b, &sum) ? kMost : std::min(sum, kMost);
@@ -43,8 +48,6 @@ const uint8_t* Target(const uint8_t* field) { return field + Load<uint32_t>(fiel
 
 /// Of the body that `batch`, a RecordBatch table, describes. Schema: Message.fbs.
 Result<int64_t> BodyBytes(const uint8_t* batch, const arrow::Buffer& body) {
-  constexpr int kBuffers = 2;
-  constexpr int kCompression = 3;
   constexpr int64_t kPrefix = 8;  // Of a compressed buffer: its true length; -1 = plain.
   const uint8_t* buffers = Field(batch, kBuffers);
   if (Field(batch, kCompression) == nullptr || buffers == nullptr) return body.size();
@@ -74,6 +77,17 @@ Result<const uint8_t*> HeaderOf(const Message& message) {
 
 }  // namespace
 
+bool IsCompressed(const Message& message) {
+  const auto* batch = static_cast<const uint8_t*>(message.header());
+  if (message.type() == arrow::ipc::MessageType::DICTIONARY_BATCH && batch != nullptr) {
+    const uint8_t* data = Field(batch, kDictionaryData);
+    batch = data == nullptr ? nullptr : Target(data);
+  } else if (message.type() != arrow::ipc::MessageType::RECORD_BATCH) {
+    return false;
+  }
+  return batch != nullptr && Field(batch, kCompression) != nullptr;
+}
+
 Result<DictionaryHeader> ReadDictionaryHeader(const Message& message) {
   ARROW_ASSIGN_OR_RAISE(const uint8_t* header, HeaderOf(message));
   const uint8_t* id = Field(header, 0);
@@ -96,7 +110,8 @@ arrow::Status DecodedSize::Add(const Message& message) {
     }
   } else if (message.type() == arrow::ipc::MessageType::DICTIONARY_BATCH) {
     ARROW_ASSIGN_OR_RAISE(const auto header, ReadDictionaryHeader(message));
-    const uint8_t* data = Field(static_cast<const uint8_t*>(message.header()), 1);
+    const uint8_t* data =
+        Field(static_cast<const uint8_t*>(message.header()), kDictionaryData);
     if (data == nullptr) return InvalidError("a dictionary message without data");
     ARROW_ASSIGN_OR_RAISE(const int64_t bytes, BodyBytes(Target(data), body));
     Dictionary& dictionary = dictionaries_[header.id];

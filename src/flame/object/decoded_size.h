@@ -32,6 +32,9 @@ class DecodedSize {
   std::map<int64_t, Dictionary> dictionaries_;  // By id.
 };
 
+/// Whether the message's buffers are compressed.
+bool IsCompressed(const arrow::ipc::Message& message);
+
 /// A dictionary batch's id, and whether it adds to the dictionary before it. REQUIRES:
 /// `message` is a dictionary batch. kInvalid if it has no header.
 struct DictionaryHeader {

@@ -121,31 +121,51 @@ std::shared_ptr<Buffer> OffsetsOfOneRow(int64_t size) {
   return Buffer::FromVector(std::vector<Offset>{0, static_cast<Offset>(size)});
 }
 
-/// The one batch of an opaque file. Arrow makes the message's metadata from a batch whose
-/// data buffer has the right length but no bytes of its own; the payload's chunks then
-/// take that buffer's place.
-Result<Frame> OpaqueFrame(const std::shared_ptr<arrow::Schema>& schema,
-                          const Payload& payload, Version version) {
-  static const uint8_t kNoBytes = 0;  // Never read: Arrow passes buffers on by pointer.
+/// The one batch of an opaque file, whose bytes are `data`.
+std::shared_ptr<arrow::RecordBatch> OpaqueBatch(
+    const std::shared_ptr<arrow::Schema>& schema, std::shared_ptr<Buffer> data,
+    Version version) {
   const auto& data_type = schema->field(1)->type();
   auto versions = arrow::ArrayData::Make(
       arrow::uint64(), 1, {nullptr, Buffer::FromVector(std::vector<int64_t>{version})},
       0);
   auto offsets = data_type->id() == arrow::Type::BINARY
-                     ? OffsetsOfOneRow<int32_t>(payload.size())
-                     : OffsetsOfOneRow<int64_t>(payload.size());
-  auto data = arrow::ArrayData::Make(
-      data_type, 1,
-      {nullptr, offsets, std::make_shared<Buffer>(&kNoBytes, payload.size())}, 0);
-  const auto batch = arrow::RecordBatch::Make(
-      schema, 1, std::vector<std::shared_ptr<arrow::ArrayData>>{versions, data});
+                     ? OffsetsOfOneRow<int32_t>(data->size())
+                     : OffsetsOfOneRow<int64_t>(data->size());
+  auto bytes =
+      arrow::ArrayData::Make(data_type, 1, {nullptr, offsets, std::move(data)}, 0);
+  return arrow::RecordBatch::Make(
+      schema, 1, std::vector<std::shared_ptr<arrow::ArrayData>>{versions, bytes});
+}
 
+/// Its message. Arrow makes the metadata from a batch whose data buffer has the right
+/// length but no bytes of its own; the payload's chunks then take that buffer's place.
+Result<Frame> OpaqueFrame(const std::shared_ptr<arrow::Schema>& schema,
+                          const Payload& payload, Version version) {
+  static const uint8_t kNoBytes = 0;  // Never read: Arrow passes buffers on by pointer.
+  const auto batch =
+      OpaqueBatch(schema, std::make_shared<Buffer>(&kNoBytes, payload.size()), version);
   Frame frame;
   ARROW_RETURN_NOT_OK(arrow::ipc::GetRecordBatchPayload(*batch, WriteOptions(), &frame));
   ARROW_DCHECK(!frame.body_buffers.empty());
   frame.body_buffers.pop_back();
   for (auto& buffer : Realign(payload.chunks()))
     frame.body_buffers.push_back(std::move(buffer));
+  return frame;
+}
+
+/// The same, compressed; nullopt when that gains too little.
+Result<std::optional<Frame>> CompressedOpaqueFrame(
+    const std::shared_ptr<arrow::Schema>& schema, const Payload& payload, Version version,
+    const FileCompression& compression) {
+  if (!compression.Wants(payload.size())) return std::nullopt;
+  auto options = WriteOptions();
+  ARROW_ASSIGN_OR_RAISE(options.codec, arrow::util::Codec::Create(compression.codec));
+  ARROW_ASSIGN_OR_RAISE(auto data, Contiguous(payload));
+  Frame frame;
+  ARROW_RETURN_NOT_OK(arrow::ipc::GetRecordBatchPayload(
+      *OpaqueBatch(schema, std::move(data), version), options, &frame));
+  if (!compression.IsWorthIt(payload.size(), frame.body_length)) return std::nullopt;
   return frame;
 }
 
@@ -229,21 +249,78 @@ Result<ForeignFile> OpaqueRow(const arrow::RecordBatch& batch) {
   return file;
 }
 
+/// What a file may inflate to when nobody has noted how large its payload is: a bomb
+/// does worse.
+constexpr int64_t kMaxInflation = 256;
+constexpr int64_t kMayAlwaysInflateTo = int64_t{1} << 30;
+/// Beside the payload: the version, offsets, and what pads them.
+constexpr int64_t kBesidePayload = 4096;
+
+/// Before anything is allocated for what compressed messages claim to hold.
+class Inflation {
+ public:
+  Inflation(int64_t file_bytes, int64_t stored_bytes)
+      // Dictionaries are counted twice: as they come, and as a batch keeps them.
+      : most_(stored_bytes > 0
+                  ? 2 * stored_bytes + kBesidePayload
+                  : std::max(kMayAlwaysInflateTo,
+                             std::min(file_bytes, kMayAlwaysInflateTo) * kMaxInflation)) {
+  }
+
+  /// True if the message is compressed.
+  Result<bool> Add(const arrow::ipc::Message& message) {
+    if (const Status added = size_.Add(message); !added.ok())
+      return Corrupt(added.message());
+    if (!IsCompressed(message)) return false;
+    if (size_.bytes() > most_)
+      return Corrupt("its compressed buffers claim to hold more than the object has");
+    return true;
+  }
+
+ private:
+  const int64_t most_;
+  DecodedSize size_;
+};
+
+Result<std::shared_ptr<const Payload>> ReadOwnFrames(
+    const std::shared_ptr<arrow::Schema>& schema, const std::shared_ptr<Buffer>& bytes,
+    Inflation inflation) {
+  // The end-of-stream mark ends the frames; a footer behind it is not looked at.
+  ARROW_ASSIGN_OR_RAISE(auto payload, ReadStored(Kind::kNative, schema, bytes));
+  bool compressed = false;
+  arrow::io::BufferReader messages(bytes);
+  while (true) {
+    ARROW_ASSIGN_OR_RAISE(const auto message, arrow::ipc::ReadMessage(&messages));
+    if (message == nullptr) break;
+    ARROW_ASSIGN_OR_RAISE(const bool is_compressed, inflation.Add(*message));
+    compressed = compressed || is_compressed;
+  }
+  if (!compressed) return payload;
+  // The checksum is over what comes of it: nothing may be trusted before.
+  ARROW_ASSIGN_OR_RAISE(const auto batches,
+                        DecodeNative(schema, payload->frames(), /*validate=*/true));
+  return EncodeNative(schema, batches);
+}
+
 Result<std::shared_ptr<const Payload>> ReadOwn(Kind kind,
-                                               const std::shared_ptr<Buffer>& bytes) {
+                                               const std::shared_ptr<Buffer>& bytes,
+                                               int64_t stored_bytes) {
+  Inflation inflation(bytes->size(), stored_bytes);
   arrow::io::BufferReader reader(bytes);
   if (HasMagic(*bytes)) ARROW_RETURN_NOT_OK(reader.Seek(kMagicPadded));
   arrow::ipc::DictionaryMemo memo;
   ARROW_ASSIGN_OR_RAISE(const auto schema, arrow::ipc::ReadSchema(&reader, &memo));
   if (kind == Kind::kNative) {
     ARROW_ASSIGN_OR_RAISE(const int64_t position, reader.Tell());
-    // The end-of-stream mark ends the frames; a footer behind it is not looked at.
-    return ReadStored(kind, StripReserved(schema), arrow::SliceBuffer(bytes, position));
+    return ReadOwnFrames(StripReserved(schema), arrow::SliceBuffer(bytes, position),
+                         inflation);
   }
-  ARROW_ASSIGN_OR_RAISE(
-      const auto batch,
-      arrow::ipc::ReadRecordBatch(schema, &memo, arrow::ipc::IpcReadOptions::Defaults(),
-                                  &reader));
+  ARROW_ASSIGN_OR_RAISE(const auto message, arrow::ipc::ReadMessage(&reader));
+  if (message == nullptr) return Corrupt("it holds no batch");
+  ARROW_RETURN_NOT_OK(inflation.Add(*message).status());
+  ARROW_ASSIGN_OR_RAISE(const auto batch, arrow::ipc::ReadRecordBatch(
+                                              *message, schema, &memo,
+                                              arrow::ipc::IpcReadOptions::Defaults()));
   ARROW_ASSIGN_OR_RAISE(auto file, OpaqueRow(*batch));
   return file.payload;
 }
@@ -295,30 +372,38 @@ Result<ForeignFile> ReadForeign(const std::shared_ptr<Buffer>& bytes) {
 
 }  // namespace
 
-Status WriteArrowFile(const Payload& payload, Version version, WritableFile* file) {
+Status WriteArrowFile(const Payload& payload, Version version, WritableFile* file,
+                      const FileCompression& compression) {
   FileSink sink(file);
   if (payload.kind() == Kind::kOpaque) {
     const auto schema = OpaqueSchema(payload.size());
-    ARROW_ASSIGN_OR_RAISE(Frame frame, OpaqueFrame(schema, payload, version));
+    ARROW_ASSIGN_OR_RAISE(auto frame,
+                          CompressedOpaqueFrame(schema, payload, version, compression));
+    if (!frame) {
+      ARROW_ASSIGN_OR_RAISE(frame, OpaqueFrame(schema, payload, version));
+    }
     ARROW_ASSIGN_OR_RAISE(auto writer, arrow::ipc::internal::MakePayloadFileWriter(
                                            &sink, schema, WriteOptions()));
-    ARROW_RETURN_NOT_OK(WriteFrames(*schema, {std::move(frame)}, writer.get()));
+    ARROW_RETURN_NOT_OK(WriteFrames(*schema, {*std::move(frame)}, writer.get()));
     return sink.Flush();
   }
   const auto schema = DressNative(payload.schema(), version);
-  ARROW_ASSIGN_OR_RAISE(const bool needs_stream, ReplacesDictionary(payload.frames()));
+  ARROW_ASSIGN_OR_RAISE(const auto compressed, CompressFrames(payload, compression));
+  const std::vector<Frame>& frames = compressed ? *compressed : payload.frames();
+  ARROW_ASSIGN_OR_RAISE(const bool needs_stream, ReplacesDictionary(frames));
   ARROW_ASSIGN_OR_RAISE(
       auto writer,
       needs_stream
           ? arrow::ipc::internal::MakePayloadStreamWriter(&sink, WriteOptions())
           : arrow::ipc::internal::MakePayloadFileWriter(&sink, schema, WriteOptions()));
-  ARROW_RETURN_NOT_OK(WriteFrames(*schema, payload.frames(), writer.get()));
+  ARROW_RETURN_NOT_OK(WriteFrames(*schema, frames, writer.get()));
   return sink.Flush();
 }
 
-Result<std::shared_ptr<const Payload>> ReadArrowFile(
-    Kind kind, const std::shared_ptr<Buffer>& bytes) {
-  auto payload = ReadOwn(kind, bytes);
+Result<std::shared_ptr<const Payload>> ReadArrowFile(Kind kind,
+                                                     const std::shared_ptr<Buffer>& bytes,
+                                                     int64_t stored_bytes) {
+  auto payload = ReadOwn(kind, bytes, stored_bytes);
   if (!payload.ok()) return AsCorrupt(payload.status());
   return payload;
 }

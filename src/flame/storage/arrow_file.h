@@ -17,18 +17,22 @@
 
 #include "flame/object/payload.h"
 #include "flame/object/snapshot.h"
+#include "flame/storage/file_compression.h"
 #include "flame/storage/file_system.h"
 
 namespace flame {
 
-/// Write `payload`, neither copying nor concatenating its chunks. `version` is for other
-/// readers of the file; ours keep it elsewhere.
-arrow::Status WriteArrowFile(const Payload& payload, Version version, WritableFile* file);
+/// Write `payload`; unless it is compressed, its chunks are neither copied nor
+/// concatenated. `version` is for other readers of the file; ours keep it elsewhere.
+arrow::Status WriteArrowFile(const Payload& payload, Version version, WritableFile* file,
+                             const FileCompression& compression = {});
 
-/// Read what WriteArrowFile wrote; the payload shares `bytes`. Bounds are checked, but
-/// not what native buffers hold: the caller compares the checksum.
+/// Read what WriteArrowFile wrote; the payload shares `bytes`, if they are not
+/// compressed. Bounds are checked, but not what native buffers hold: the caller compares
+/// the checksum. Compressed buffers that claim to hold more than `stored_bytes`, the size
+/// of the payload's stored form, are refused; 0 = it is not known.
 arrow::Result<std::shared_ptr<const Payload>> ReadArrowFile(
-    Kind kind, const std::shared_ptr<arrow::Buffer>& bytes);
+    Kind kind, const std::shared_ptr<arrow::Buffer>& bytes, int64_t stored_bytes = 0);
 
 struct ForeignFile {
   std::shared_ptr<const Payload> payload;

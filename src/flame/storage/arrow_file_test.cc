@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <random>
 
 #include <arrow/array.h>
@@ -24,9 +25,10 @@ class ArrowFileTest : public ::testing::Test {
  protected:
   void SetUp() override { ASSERT_OK_AND_ASSIGN(files_, OpenFileSystem(dir_.path())); }
 
-  std::shared_ptr<Buffer> Written(const Payload& payload, Version version) {
+  std::shared_ptr<Buffer> Written(const Payload& payload, Version version,
+                                  const FileCompression& compression = {}) {
     auto file = files_->Create("file").ValueOrDie();
-    ARROW_EXPECT_OK(WriteArrowFile(payload, version, file.get()));
+    ARROW_EXPECT_OK(WriteArrowFile(payload, version, file.get(), compression));
     ARROW_EXPECT_OK(file->Close());
     auto bytes = files_->ReadAll("file").ValueOrDie();
     ARROW_EXPECT_OK(files_->Unlink("file"));
@@ -159,6 +161,120 @@ TEST_F(ArrowFileTest, AReplacedDictionaryMakesTheFileAStream) {
   ASSERT_OK_AND_ASSIGN(auto batches, DecodeNative(foreign.payload->schema(),
                                                   foreign.payload->frames(), true));
   EXPECT_TRUE(batches[1]->Equals(*Categories({"c", "d"})));
+}
+
+const FileCompression kZstd{arrow::Compression::ZSTD, 0, 0.1};
+const FileCompression kLz4{arrow::Compression::LZ4_FRAME, 0, 0.1};
+
+std::shared_ptr<const Payload> Repetitive(int64_t bytes) {
+  // In two chunks, as an upload may bring it.
+  const auto text = Buffer::FromString(std::string(static_cast<size_t>(bytes), 'r'));
+  return Payload::Opaque(
+      {arrow::SliceBuffer(text, 0, bytes / 3), arrow::SliceBuffer(text, bytes / 3)});
+}
+
+std::shared_ptr<arrow::RecordBatch> Column(int64_t rows) {
+  arrow::Int64Builder builder;
+  for (int64_t i = 0; i < rows; ++i)
+    ARROW_EXPECT_OK(i % 7 == 0 ? builder.AppendNull() : builder.Append(i % 5));
+  return arrow::RecordBatch::Make(arrow::schema({arrow::field("n", arrow::int64())}),
+                                  rows, {builder.Finish().ValueOrDie()});
+}
+
+// Goal: what is compressed is read by our reader, by the one for other programs' files,
+// and by Arrow's, to the same bytes and the same checksum.
+TEST_F(ArrowFileTest, CompressedFilesAreReadByEveryReader) {
+  for (const auto& compression : {kZstd, kLz4}) {
+    for (const auto& payload :
+         {Repetitive(300'000), Native({Column(50'000), Column(0), Column(50'000)}),
+          Native({Categories({"a", std::string(9'000, 'b')}),
+                  Categories({"c", std::string(9'000, 'd')})})}) {
+      const auto bytes = Written(*payload, 9, compression);
+      EXPECT_LT(bytes->size(), StoredSize(*payload) / 3);
+      ASSERT_OK_AND_ASSIGN(auto own,
+                           ReadArrowFile(payload->kind(), bytes, StoredSize(*payload)));
+      EXPECT_EQ(own->size(), payload->size());
+      EXPECT_EQ(ChecksumOf(*own), ChecksumOf(*payload));
+      ASSERT_OK_AND_ASSIGN(own, ReadArrowFile(payload->kind(), bytes));
+      EXPECT_EQ(ChecksumOf(*own), ChecksumOf(*payload));
+      ASSERT_OK_AND_ASSIGN(auto foreign, ReadForeignFile(bytes));
+      EXPECT_EQ(ChecksumOf(*foreign.payload), ChecksumOf(*payload));
+      EXPECT_EQ(foreign.version, 9);
+    }
+  }
+}
+
+TEST_F(ArrowFileTest, WhatGainsTooLittleIsWrittenAsItIs) {
+  std::string noise(100'000, '\0');
+  std::mt19937_64 random(1);
+  for (char& c : noise) c = static_cast<char>(random());
+  arrow::Int64Builder builder;
+  for (int i = 0; i < 10'000; ++i)
+    ASSERT_OK(builder.Append(static_cast<int64_t>(random())));
+  const auto column =
+      arrow::RecordBatch::Make(arrow::schema({arrow::field("n", arrow::int64())}), 10'000,
+                               {builder.Finish().ValueOrDie()});
+  for (const auto& payload : {Payload::Opaque({Buffer::FromString(noise)}),
+                              Native({column}), Payload::Opaque({})}) {
+    const auto plain = Written(*payload, 3);
+    EXPECT_TRUE(Written(*payload, 3, kZstd)->Equals(*plain));
+    EXPECT_TRUE(Written(*payload, 3, kLz4)->Equals(*plain));
+  }
+}
+
+TEST_F(ArrowFileTest, WhatIsSmallIsWrittenAsItIs) {
+  FileCompression compression = kZstd;
+  compression.min_size = 1001;
+  const auto plain = Written(*Repetitive(1000), 3);
+  EXPECT_TRUE(Written(*Repetitive(1000), 3, compression)->Equals(*plain));
+  compression.min_size = 1000;
+  EXPECT_LT(Written(*Repetitive(1000), 3, compression)->size(), plain->size());
+}
+
+// Goal: a file that claims to hold more than the object has is refused before memory is
+// taken for it.
+TEST_F(ArrowFileTest, A10_ABombIsRefused) {
+  constexpr int64_t kBytes = 64 << 20;
+  for (const auto& payload : {Repetitive(kBytes), Native({Column(kBytes / 8)})}) {
+    const auto bytes = Written(*payload, 3, kZstd);
+    ASSERT_LT(bytes->size(), kBytes / 10);
+    const int64_t before = arrow::default_memory_pool()->max_memory();
+    const auto read = ReadArrowFile(payload->kind(), bytes, 1'000'000);
+    ASSERT_TRUE(IsError(read.status(), ErrorCode::kCorrupt)) << read.status();
+    EXPECT_EQ(arrow::default_memory_pool()->max_memory(), before);
+  }
+  // Or any size at all, when nobody has noted one.
+  const std::string whole = Written(*Repetitive(kBytes), 3, kZstd)->ToString();
+  // The length lies before the frame that it is about.
+  const size_t at =
+      whole.find(std::string(reinterpret_cast<const char*>(&kBytes), sizeof(kBytes)) +
+                 "\x28\xb5\x2f\xfd");
+  ASSERT_NE(at, whole.npos);
+  for (const int64_t claim : {int64_t{2} << 40, int64_t{-2}, int64_t{1} << 62}) {
+    std::string bytes = whole;
+    std::memcpy(bytes.data() + at, &claim, sizeof(claim));
+    const auto read = ReadArrowFile(Kind::kOpaque, Buffer::FromString(bytes));
+    ASSERT_TRUE(IsError(read.status(), ErrorCode::kCorrupt)) << read.status();
+  }
+}
+
+TEST_F(ArrowFileTest, A10_ADamagedCompressedFileIsAnErrorWhateverItsDamage) {
+  const uint64_t seed = std::random_device()();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937_64 random(seed);
+  for (const auto& payload : {Repetitive(3000), Native({Column(300), Column(300)})}) {
+    const auto written = Written(*payload, 3, kZstd);
+    const std::string whole = written->ToString();
+    for (int round = 0; round < 3000; ++round) {
+      std::string bytes = whole;
+      if (round % 3 == 0) bytes.resize(random() % bytes.size());
+      for (uint64_t flips = random() % 8; flips > 0 && !bytes.empty(); --flips)
+        bytes[random() % bytes.size()] = static_cast<char>(random());
+      const auto own =
+          ReadArrowFile(payload->kind(), Buffer::FromString(bytes), StoredSize(*payload));
+      if (own.ok()) ChecksumOf(**own);
+    }
+  }
 }
 
 TEST_F(ArrowFileTest, A10_ADamagedFileIsAnErrorWhateverItsDamage) {

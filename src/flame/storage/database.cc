@@ -115,15 +115,28 @@ rocksdb::DBOptions MakeOptions(const DatabaseOptions& options) {
   return db;
 }
 
+rocksdb::CompressionType CodecOf(arrow::Compression::type codec) {
+  switch (codec) {
+    case arrow::Compression::LZ4_FRAME:
+      return rocksdb::kLZ4Compression;
+    case arrow::Compression::ZSTD:
+      return rocksdb::kZSTD;
+    default:
+      return rocksdb::kNoCompression;
+  }
+}
+
 rocksdb::ColumnFamilyOptions MakeFamilyOptions(
-    Family family, const rocksdb::BlockBasedTableOptions& table) {
+    Family family, const rocksdb::BlockBasedTableOptions& table,
+    arrow::Compression::type payload_codec) {
   rocksdb::ColumnFamilyOptions options;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   options.level_compaction_dynamic_level_bytes = true;
   options.write_buffer_size = 32 << 20;
   // Payloads are often compressed already, and their readers wait for them.
   const bool payloads = family == Family::kValues || family == Family::kPatches;
-  options.compression = payloads ? rocksdb::kNoCompression : rocksdb::kLZ4Compression;
+  options.compression = rocksdb::kLZ4Compression;
+  if (payloads) options.compression = CodecOf(payload_codec);
   if (family == Family::kRows || family == Family::kTombstones) {
     // Most look-ups of new keys find nothing: a miss must not read a block.
     options.memtable_whole_key_filtering = true;
@@ -180,8 +193,9 @@ Status Database::OpenLocked(bool read_only) {
   table.format_version = 5;
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   for (int i = 0; i < kFamilies; ++i) {
-    families.emplace_back(kNames[static_cast<size_t>(i)],
-                          MakeFamilyOptions(static_cast<Family>(i), table));
+    families.emplace_back(
+        kNames[static_cast<size_t>(i)],
+        MakeFamilyOptions(static_cast<Family>(i), table, options_.payload_codec));
   }
   families.emplace_back(rocksdb::kDefaultColumnFamilyName,
                         rocksdb::ColumnFamilyOptions());

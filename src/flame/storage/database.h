@@ -19,6 +19,7 @@
 #include <vector>
 
 #include <arrow/result.h>
+#include <arrow/util/type_fwd.h>
 
 namespace flame {
 
@@ -39,8 +40,10 @@ inline constexpr int kFamilies = 10;
 
 struct DatabaseOptions {
   std::string path;
-  int64_t block_cache_bytes = 0;
-  int64_t write_buffer_bytes = 0;  // Of all families together.
+  int64_t block_cache_bytes = 1 << 20;
+  int64_t write_buffer_bytes = 1 << 20;  // Of all families together.
+  /// Of blocks that hold payloads.
+  arrow::Compression::type payload_codec = arrow::Compression::UNCOMPRESSED;
   rocksdb::Env* env = nullptr;  // Null = the machine's. Borrowed; outlives the database.
 };
 

@@ -21,14 +21,16 @@ std::shared_ptr<FsStaged> FsStaged::Inline(std::shared_ptr<const Payload> payloa
 
 arrow::Result<std::shared_ptr<FsStaged>> FsStaged::Write(
     std::shared_ptr<FileSystem> files, std::string path, uint64_t file_id,
-    std::shared_ptr<const Payload> payload, Version version) {
+    std::shared_ptr<const Payload> payload, Version version,
+    const FileCompression& compression) {
   auto staged = std::shared_ptr<FsStaged>(new FsStaged(std::move(payload)));
   staged->location_.type = Location::Type::kFile;
   staged->location_.path = std::move(path);
   staged->location_.file_id = file_id;
   ARROW_ASSIGN_OR_RAISE(const auto file, files->Create(TemporaryPath(file_id)));
   staged->files_ = std::move(files);  // From here on, the file goes with the handle.
-  ARROW_RETURN_NOT_OK(WriteArrowFile(*staged->payload_, version, file.get()));
+  ARROW_RETURN_NOT_OK(
+      WriteArrowFile(*staged->payload_, version, file.get(), compression));
   ARROW_RETURN_NOT_OK(
       file->Close());  // A batch may hold more of them than a process may have open.
   FLAME_LOG_DEBUG(storage, "staged file={:016x} path={} bytes={}", file_id,

@@ -6,6 +6,7 @@
 
 #include <arrow/result.h>
 
+#include "flame/storage/file_compression.h"
 #include "flame/storage/file_system.h"
 #include "flame/storage/store.h"
 
@@ -20,7 +21,8 @@ class FsStaged final : public StagedPayload {
   /// Written to the temporary file `file_id`, which becomes `path` after the commit.
   static arrow::Result<std::shared_ptr<FsStaged>> Write(
       std::shared_ptr<FileSystem> files, std::string path, uint64_t file_id,
-      std::shared_ptr<const Payload> payload, Version version);
+      std::shared_ptr<const Payload> payload, Version version,
+      const FileCompression& compression);
   /// Stays at `path`, where another program put it.
   static std::shared_ptr<FsStaged> Adopted(std::string path,
                                            std::shared_ptr<const Payload> payload);

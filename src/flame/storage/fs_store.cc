@@ -82,8 +82,8 @@ Result<std::shared_ptr<StagedPayload>> FsStore::StagePatch(
 Result<std::shared_ptr<FsStaged>> FsStore::StageFile(
     std::string path, uint64_t file_id, std::shared_ptr<const Payload> payload,
     Version version) {
-  auto staged =
-      FsStaged::Write(files_, std::move(path), file_id, std::move(payload), version);
+  auto staged = FsStaged::Write(files_, std::move(path), file_id, std::move(payload),
+                                version, options_.compression);
   Status status = staged.status();
   // Here, where many callers may wait at once, rather than in Commit, where one does.
   if (status.ok() && options_.sync_always) status = (*staged)->Sync();

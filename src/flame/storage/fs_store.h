@@ -21,6 +21,7 @@
 
 #include "flame/base/clock.h"
 #include "flame/base/mutex.h"
+#include "flame/storage/file_compression.h"
 #include "flame/storage/file_system.h"
 #include "flame/storage/file_work.h"
 #include "flame/storage/identity.h"
@@ -44,6 +45,8 @@ struct FsStoreOptions {
   /// in RocksDB. 0 = a file for each. At most 4 MiB: RocksDB writes what it holds several
   /// times.
   int64_t pack_below = 64 << 10;
+  /// Of files; with a codec, what lies in RocksDB is compressed by it as well.
+  FileCompression compression;
   /// Every commit will ask for Durability::kDisk, so that a power loss takes nothing (see
   /// identity.h).
   bool sync_always = false;

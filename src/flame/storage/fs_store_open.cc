@@ -67,6 +67,7 @@ Status FsStore::OpenDatabase() {
   options.block_cache_bytes = options_.block_cache_bytes;
   options.write_buffer_bytes = options_.write_buffer_bytes;
   options.env = options_.env;
+  options.payload_codec = options_.compression.codec;
   ARROW_ASSIGN_OR_RAISE(db_, Database::Open(options));
   return Status::OK();
 }
@@ -101,6 +102,10 @@ Status FsStore::Identify() {
   }
   ++anchor.session;
 
+  // For good: nobody counts the files that are compressed.
+  if (found) identity_.features = found->features;
+  if (options_.compression.codec != arrow::Compression::UNCOMPRESSED)
+    identity_.features |= kCompressedFiles;
   identity_.store_id = anchor.store_id;
   identity_.session = anchor.session;
   identity_.generation = anchor.generation;

@@ -129,7 +129,7 @@ Result<std::shared_ptr<const Payload>> FsStore::ReadFile(const Row& row) const {
     status = file.status();
     if (file.ok()) payload = file->payload;
   } else {
-    auto own = ReadArrowFile(row.kind, bytes);
+    auto own = ReadArrowFile(row.kind, bytes, row.base.stored_bytes);
     status = own.status();
     if (own.ok()) payload = *own;
   }

@@ -16,6 +16,7 @@
 #include "flame/base/error.h"
 #include "flame/storage/database.h"
 #include "flame/storage/faulty_file_system.h"
+#include "flame/storage/identity.h"
 #include "flame/storage/store_testing.h"
 #include "flame/storage/temp_directory.h"
 
@@ -97,6 +98,7 @@ class FsStoreTest : public ::testing::Test {
     return {
         .root = dir_ / "store",
         .pack_below = pack_below_,
+        .compression = compression_,
         .sync_always = false,
         // Enough that RocksDB flushes nothing by itself while a test lets its files fail.
         .write_buffer_bytes = 32 << 20,
@@ -139,8 +141,7 @@ class FsStoreTest : public ::testing::Test {
   }
   /// Records of one family. The store must be closed.
   int64_t Count(Family family) {
-    auto database =
-        Database::Open({File(".flame/db"), 1 << 20, 1 << 20, nullptr}).ValueOrDie();
+    auto database = Database::Open({.path = File(".flame/db")}).ValueOrDie();
     int64_t count = 0;
     EXPECT_OK(database->Visit(family, {}, [&](auto, auto) -> arrow::Result<bool> {
       ++count;
@@ -152,6 +153,7 @@ class FsStoreTest : public ::testing::Test {
   TempDirectory dir_;
   ManualClock clock_;
   int64_t pack_below_ = 64 << 10;
+  FileCompression compression_;
   std::shared_ptr<FaultPlan> plan_ = std::make_shared<FaultPlan>();
   std::shared_ptr<FaultyLogs> logs_ = std::make_shared<FaultyLogs>();
   std::unique_ptr<rocksdb::Env> env_ = rocksdb::NewCompositeEnv(logs_);
@@ -236,6 +238,45 @@ TEST_F(FsStoreTest, TheIndexesHoldWhatIsLiveAndNothingElse) {
   EXPECT_EQ(Count(Family::kPatches), 2);
   EXPECT_EQ(Count(Family::kExpiry), 2);
   EXPECT_EQ(Count(Family::kRedo), 0);
+}
+
+TEST_F(FsStoreTest, CompressionMayBeTurnedOnAndOff) {
+  ASSERT_OK(writer_->Put("a/s/plain", Bytes(Large('p'))));
+  Close();
+  compression_ = {arrow::Compression::ZSTD, 0, 0.1};
+  Open();
+  ASSERT_OK(writer_->Put("a/s/zstd", Bytes(Large('z'))));
+  ASSERT_OK(writer_->Patch("a/s/zstd", Bytes(Large('q'))));
+  ASSERT_OK(writer_->Put("a/s/table", Table(0, 100'000)));
+  EXPECT_GT(fs::file_size(File("a/s/plain.arrow")), Large('p').size());
+  EXPECT_LT(fs::file_size(File("a/s/zstd.arrow")), 2000u);
+  EXPECT_EQ(writer_->Get("a/s/zstd"), Large('z') + "|" + Large('q'));
+  Close();
+  compression_ = {};
+  Open();
+  EXPECT_EQ(writer_->Get("a/s/plain"), Large('p'));
+  EXPECT_EQ(writer_->Get("a/s/zstd"), Large('z') + "|" + Large('q'));
+  EXPECT_EQ(writer_->Get("a/s/table"), "(table)");
+  // Programs that do not know how to read them must go on refusing the directory.
+  ASSERT_OK_AND_ASSIGN(const auto files, OpenFileSystem(dir_ / "store"));
+  ASSERT_OK_AND_ASSIGN(const auto identity, ReadIdentity(files.get()));
+  EXPECT_EQ(identity->features, kCompressedFiles);
+}
+
+TEST_F(FsStoreTest, ADamagedCompressedFileIsCorrupt) {
+  Close();
+  compression_ = {arrow::Compression::LZ4_FRAME, 0, 0.1};
+  Open();
+  ASSERT_OK(writer_->Put("a/s/o", Bytes(Large('x'))));
+  {
+    std::fstream file(File("a/s/o.arrow"),
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(fs::file_size(File("a/s/o.arrow")) / 2));
+    file.put('!');
+  }
+  ASSERT_OK_AND_ASSIGN(const auto row, store_->Find(KeyFor("a/s/o")));
+  const auto object = store_->Read(KeyFor("a/s/o"), *row);
+  EXPECT_TRUE(IsError(object.status(), ErrorCode::kCorrupt)) << object.status();
 }
 
 // Opening
@@ -554,7 +595,10 @@ TEST_F(FsStoreTest, AnObjectThatIsTooLargeForTheRoomLeftIsNoRefusal) {
   EXPECT_FALSE(writer_->Put("a/s/o", Bytes(Large('x'))).ok());
   EXPECT_TRUE(IsError(store_->write_health().status, ErrorCode::kExhausted));
   logs_->fault = FaultyLogs::Fault::kNone;
+  // What needs no new file says nothing about those that do.
   ASSERT_OK(writer_->Put("a/s/o", Bytes("y")));
+  EXPECT_FALSE(store_->write_health().status.ok());
+  ASSERT_OK(writer_->Put("a/s/o", Bytes(Large('y'))));
   EXPECT_OK(store_->write_health().status);
 }
 
@@ -576,7 +620,7 @@ TEST_F(FsStoreTest, AnUnknownOutcomeIsLeftToTheNextCommit) {
 TEST_F(FsStoreTest, AFailedFlushIsNoticedWithoutAWrite) {
   Close();
   auto database =
-      Database::Open({File(".flame/db"), 1 << 20, 1 << 20, env_.get()}).ValueOrDie();
+      Database::Open({.path = File(".flame/db"), .env = env_.get()}).ValueOrDie();
   auto batch = database->NewBatch();
   batch.Put(Family::kMeta, "key", "value");
   ASSERT_OK(database->Write(&batch, /*sync=*/false));

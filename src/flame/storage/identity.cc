@@ -15,8 +15,7 @@ namespace flame {
 namespace {
 
 constexpr uint64_t kFormat = 1;
-// Bits of features that a program must know to open the directory. None yet.
-constexpr uint64_t kKnownFeatures = 0;
+constexpr uint64_t kKnownFeatures = kCompressedFiles;
 constexpr uint8_t kAnchorFormat = 1;
 constexpr char kIdentityPath[] = ".flame/identity";
 constexpr char kDatabasePath[] = ".flame/db";
@@ -69,8 +68,8 @@ std::string EncodeIdentity(const Identity& identity) {
   std::string text = fmt::format(
       "flame-store {}\nfeatures {}\nid {}\nsession {}\ngeneration {}\nboot {}\nsync "
       "{}\nclean {}\n",
-      kFormat, kKnownFeatures, identity.store_id, identity.session, identity.generation,
-      identity.boot_id.empty() ? "unknown" : identity.boot_id,
+      kFormat, identity.features, identity.store_id, identity.session,
+      identity.generation, identity.boot_id.empty() ? "unknown" : identity.boot_id,
       identity.sync_always ? "always" : "never",
       identity.clean_head ? std::to_string(*identity.clean_head) : "no");
   text += fmt::format("xxh3 {}\n", Checksum(text));
@@ -90,6 +89,7 @@ arrow::Result<std::optional<Identity>> DecodeIdentity(std::string_view text) {
                     format, features));
   }
   Identity identity;
+  identity.features = features;
   identity.store_id = lines.Take("id");
   identity.session = lines.TakeNumber("session");
   identity.generation = lines.TakeNumber("generation");

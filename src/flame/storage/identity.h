@@ -20,8 +20,14 @@
 
 namespace flame {
 
+/// Bits of Identity::features: what a program must know to open the directory.
+enum Features : uint64_t {
+  kCompressedFiles = 1,  // Object files may be compressed.
+};
+
 /// What the file says. Format: docs/internals/records.md.
 struct Identity {
+  uint64_t features = 0;
   std::string store_id;      // UUID of the contents.
   uint64_t session = 0;      // Starts so far.
   uint64_t generation = 0;   // Store-wide lower bound of the slots' generations.

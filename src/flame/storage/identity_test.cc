@@ -68,7 +68,7 @@ TEST(Identity, ATornFileIsNoIdentity) {
 
 TEST(Identity, ANewerFormatIsRefused) {
   for (const char* text :
-       {"flame-store 2\nfeatures 0\n", "flame-store 1\nfeatures 1\nwhatever"}) {
+       {"flame-store 2\nfeatures 0\n", "flame-store 1\nfeatures 2\nwhatever"}) {
     const auto identity = DecodeIdentity(text);
     ASSERT_TRUE(IsError(identity.status(), ErrorCode::kCorrupt)) << text;
     EXPECT_NE(identity.status().message().find("newer version"), std::string::npos);

@@ -36,6 +36,16 @@ struct FilePerObject {
   }
 };
 
+struct Compressed {
+  static constexpr bool kKeepsObjects = true;
+  static arrow::Result<std::unique_ptr<Store>> Open(const TempDirectory& dir) {
+    return FsStore::Open({.root = dir / "store",
+                          .pack_below = 0,
+                          .compression = {arrow::Compression::ZSTD, 0, 0.0},
+                          .write_buffer_bytes = 1 << 20});
+  }
+};
+
 template <typename Backend>
 class StoreContractTest : public ::testing::Test {
  protected:
@@ -66,7 +76,7 @@ class StoreContractTest : public ::testing::Test {
   std::unique_ptr<Store> store_;
   std::optional<Writer> writer_;
 };
-using Backends = ::testing::Types<Memory, Packed, FilePerObject>;
+using Backends = ::testing::Types<Memory, Packed, FilePerObject, Compressed>;
 TYPED_TEST_SUITE(StoreContractTest, Backends);
 
 std::string Large(char c) { return std::string(300'000, c); }
