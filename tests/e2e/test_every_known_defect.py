@@ -31,5 +31,17 @@ def test_every_nightly_test_is_in_the_list():
         for path in tests.rglob("test_*.py")
         for name in mark.findall(path.read_text())
     }
-    listed = set(re.findall(r"^\| `([^`]+)` \|", (tests / "NIGHTLY.md").read_text(), re.M))
+    listed = set(re.findall(r"^\| `([^`]+\.py::[^`]+)` \|", (tests / "NIGHTLY.md").read_text(), re.M))
     assert marked == listed
+
+
+def test_the_status_page_names_tests_that_exist():
+    root = Path(__file__).parents[2]
+    page = (root / "docs/status.md").read_text()
+    path = None
+    for file, test in re.findall(r"`((?:python/)?tests/[\w/]+\.py)?(?:::(test_\w+))?`", page):
+        if not file and not test:
+            continue
+        path = root / file if file else path
+        assert path.exists(), f"docs/status.md: {path}"
+        assert not test or f"def {test}(" in path.read_text(), f"docs/status.md: {path}::{test}"
