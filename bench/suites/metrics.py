@@ -1,0 +1,51 @@
+"""What serving metrics costs: server CPU per operation with --http-endpoint and without, in turns.
+
+A second server without is the test's own error: what differs between the two is noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import urllib.request
+
+import servers
+from bench_run import Run
+from figures import Samples
+from workers import workers
+
+TITLE = "metrics, server CPU per operation"
+OPERATIONS = ("put", "get", "unchanged")
+COLUMNS = {"with": True, "without": False, "without, again": False}
+
+
+def run(run: Run) -> None:
+    if not servers.has_metrics():
+        run.notes.append("metrics: left out, this server has no --http-endpoint")
+        return
+    samples = Samples(TITLE, "s")
+    with contextlib.ExitStack() as stack:
+        fleet = {
+            column: stack.enter_context(servers.ours("none", run.home, run.placement, http=http))
+            for column, http in COLUMNS.items()
+        }
+        endpoints = {column: server.endpoint for column, server in fleet.items()}
+        [client] = stack.enter_context(workers("raw", 1, endpoints, run.home, run.placement))
+        for turn in run.track(TITLE, run.scale.metrics_rounds + 1):
+            for column in fleet:
+                client.call("prepare", server=column, name="small")
+            for operation in OPERATIONS:
+                # Whoever comes first in one turn comes last in the next.
+                for column in list(fleet) if turn % 2 else reversed(fleet):
+                    server = fleet[column]
+                    before = server.cpu_seconds()
+                    calls = run.scale.metrics_calls
+                    client.call(operation, server=column, name="small", calls=calls)
+                    if operation == "get" and server.metrics_url:
+                        # As often as Prometheus would, and much more.
+                        urllib.request.urlopen(server.metrics_url, timeout=20).read()
+                    if turn > 0:
+                        used = (server.cpu_seconds() - before) / calls
+                        samples.add(operation, column, used)
+            for column in fleet:
+                client.call("forget", server=column, name="small")
+    samples.into(run.figures)
