@@ -21,7 +21,7 @@ from values import stored_form, value_of
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / "build/bin"
-OURS = BIN / "flame-object-cache"
+OURS = Path(os.environ.get("FLAME_SERVER") or BIN / "flame-object-cache").resolve()
 BARE = BIN / "bare_flight_server"
 
 

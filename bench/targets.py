@@ -77,13 +77,13 @@ def _objects(figures: Figures) -> list[Verdict]:
 
 def _metrics(figures: Figures) -> list[Verdict]:
     costs, errors = [], []
-    for row in figures.rows(metrics.TITLE):
+    for row in metrics.OPERATIONS:
         on, off, again = (figures.find(metrics.TITLE, row, c) for c in metrics.COLUMNS)
+        if on is None:
+            return []
         quiet = (off.value + again.value) / 2
         costs.append(on.value / quiet - 1)
         errors.append(abs(off.value / again.value - 1))
-    if not costs:
-        return []
     cost = sum(costs) / len(costs)
     measured = f"{cost:+.1%} (of equal servers: up to {max(errors):.1%})"
     return [
