@@ -29,7 +29,8 @@ def draw(figures: Figures, path: Path) -> bool:
     panels = [
         (panel, section)
         for panel, section in (
-            (small_calls, calls.TITLE),
+            (lambda axes, f: small_calls(axes, f, "p50"), calls.TITLE),
+            (lambda axes, f: small_calls(axes, f, "server CPU"), calls.TITLE),
             (lambda axes, f: by_size(axes, f, "put"), throughput.TITLE),
             (lambda axes, f: by_size(axes, f, "get"), throughput.TITLE),
             (by_clients, concurrency.TITLE),
@@ -63,25 +64,24 @@ def style(column: str) -> dict:
     return {"color": CLIENT_COLOURS[client], "linestyle": SERVER_LINES.get(server, "-")}
 
 
-def small_calls(axes, figures: Figures) -> None:
+def small_calls(axes, figures: Figures, what: str) -> None:
     columns = [c for c in figures.columns(calls.TITLE) if c in COLUMNS]
     width = 0.8 / len(columns)
-    hatches = {"bare": "....", "memory": "", "disk": "////"}
+    strength = {"bare": 0.35, "disk": 0.65}
     for number, column in enumerate(columns):
         client, _, server = column.partition(" > ")
         for place, title in enumerate(calls.OPERATIONS.values()):
-            cell = figures.find(calls.TITLE, f"{title}: p50", column)
+            cell = figures.find(calls.TITLE, f"{title}: {what}", column)
             axes.bar(
                 place + (number + 0.5) * width - 0.4,
                 cell.value * 1e6 if cell else 0,
                 width,
                 color=CLIENT_COLOURS[client],
-                hatch=hatches.get(server, ""),
-                edgecolor="white",
+                alpha=strength.get(server, 1),
                 label=column if place == 0 else None,
             )
     axes.set_xticks(range(len(calls.OPERATIONS)), calls.OPERATIONS.values())
-    axes.set_ylabel("µs, p50 (lower is better)")
+    axes.set_ylabel(f"µs, {what} (lower is better)")
     axes.set_title("Small object, one client")
     axes.legend(fontsize=7, ncols=2)
 
@@ -117,6 +117,9 @@ def by_clients(axes, figures: Figures) -> None:
             and (cell := figures.find(concurrency.TITLE, row, column))
         ]
         axes.plot(*zip(*points), marker=".", label=column, **style(column))
+    counts = sorted({int(x) for line in axes.lines for x in line.get_xdata()})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [str(count) for count in counts])
     axes.set_xlabel("client processes")
     axes.set_ylabel("thousand gets per second (higher is better)")
     axes.set_ylim(bottom=0)

@@ -80,6 +80,11 @@ def parse() -> argparse.Namespace:
     if unknown:
         parser.error(f"no such suite: {', '.join(unknown)} (known: {', '.join(SUITES)})")
     options.suites = options.suites or list(SUITES)
+    if options.docs:
+        try:  # Before ten minutes have passed.
+            docs_page.around(options.docs)
+        except (OSError, ValueError) as error:
+            parser.error(f"--docs: {error}")
     return options
 
 

@@ -168,5 +168,5 @@ def _process(command: list[str], home: Path) -> Iterator[subprocess.Popen]:
 
 @contextlib.contextmanager
 def home_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="flame-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="flame-bench-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import ray
 
@@ -17,6 +19,7 @@ class RayClient:
             object_store_memory=_STORE_BYTES,
             logging_level="error",
             configure_logging=False,
+            _temp_dir=os.environ["HOME"],  # Of this run: it is removed with all that is in it.
         )
         self._refs: dict[str, list] = {}
 
