@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -126,4 +127,6 @@ def start_fleet(run: Run) -> None:
 
 if __name__ == "__main__":
     os.environ.pop("FLAME_CACHE_ENDPOINT", None)
+    # As Ctrl-C: servers and clients end, and the temporary folder goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     main()
