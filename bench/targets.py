@@ -77,12 +77,13 @@ def _objects(figures: Figures) -> list[Verdict]:
 
 def _metrics(figures: Figures) -> list[Verdict]:
     costs, errors = [], []
+    counting = figures.find(metrics.TITLE, metrics.COUNTING, "with")
+    if counting is None:
+        return []
     for row in metrics.OPERATIONS:
         on, off, again = (figures.find(metrics.TITLE, row, c) for c in metrics.COLUMNS)
-        if on is None:
-            return []
         quiet = (off.value + again.value) / 2
-        costs.append(on.value / quiet - 1)
+        costs.append(on.value / quiet - 1 + counting.value / quiet)
         errors.append(abs(off.value / again.value - 1))
     cost = sum(costs) / len(costs)
     measured = f"{cost:+.1%} (of equal servers: up to {max(errors):.1%})"

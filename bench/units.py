@@ -9,6 +9,8 @@ def size_name(size: int) -> str:
 
 def shown(value: float, unit: str) -> str:
     if unit == "s":
+        if value < 1e-6:
+            return f"{value * 1e9:.0f} ns"
         if value < 0.01:
             return f"{value * 1e6:.0f} µs"
         return f"{value * 1e3:.0f} ms" if value < 1 else f"{value:.2f} s"

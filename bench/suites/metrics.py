@@ -1,11 +1,14 @@
 """What serving metrics costs: server CPU per operation with --http-endpoint and without, in turns.
 
 A second server without is the test's own error: what differs between the two is noise.
+Counters count either way, so that what they cost is measured by itself and added.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
 import urllib.request
 
 import servers
@@ -15,6 +18,7 @@ from workers import workers
 
 TITLE = "metrics, server CPU per operation"
 OPERATIONS = ("put", "get", "unchanged")
+COUNTING = "counting one call, by itself"
 SCRAPE = "one read of /metrics"  # Every 15 s or so; not part of what an operation costs.
 COLUMNS = {"with": True, "without": False, "without, again": False}
 
@@ -51,3 +55,23 @@ def run(run: Run) -> None:
                     samples.add(SCRAPE, column, server.cpu_seconds() - before)
                 client.call("forget", server=column, name="small")
     samples.into(run.figures)
+    run.figures.add(TITLE, COUNTING, "with", "s", [counting_seconds()])
+
+
+def counting_seconds() -> float:
+    """CPU of counting one call, which happens with and without (metrics_benchmark.cc)."""
+    output = subprocess.run(
+        [
+            servers.BIN / "metrics_benchmark",
+            "--benchmark_filter=CountOneCall.*threads:1$",
+            "--benchmark_format=json",
+            "--benchmark_min_time=0.1",
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ).stdout
+    [result] = json.loads(output)["benchmarks"]
+    assert result["time_unit"] == "ns"
+    return result["cpu_time"] / 1e9

@@ -25,6 +25,7 @@ EXPECTED = {
         "open 2,000: to the ready line",
         "memory per resident object beyond its 100 B",
     },
+    "metrics, server CPU per operation": {"put", "one read of /metrics"},
     "hit ratio of reads": {"Zipf 0.8, cache of 1 %", "Zipf 1.2 and scans, cache of 10 %"},
 }
 
