@@ -84,8 +84,8 @@ nightly: setup ## CI's tests and the long ones; the result is in build/nightly.t
 	@tools/nightly
 
 .PHONY: bench
-bench: build ## Compare with a bare Flight server: prints a table, writes build/bench.json
-	$(PYTHON) bench/flight_bench.py --json build/bench.json
+bench: build ## Compare with a bare Flight server, Redis, Ray and memcpy (10 minutes; ARGS="--quick" for a look)
+	$(PYTHON) bench/run.py --json build/bench.json $(or $(ARGS),--docs docs)
 
 ##@ Source
 .PHONY: verify

@@ -2,12 +2,18 @@
 // stock client's calls with the least work that Arrow Flight allows: a put is read to its
 // end and acknowledged, a get is one prepared batch.
 //
-//   bare_flight_server PORT SMALL_FILE LARGE_FILE
+//   bare_flight_server PORT FOLDER
+//
+// A file `name` of the folder is the object of the keys `any/name/any`. The file `name-N`
+// is one that the client has and that has got N patches since, all with this content.
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
+#include <string_view>
 
 #include <arrow/array.h>
 #include <arrow/builder.h>
@@ -22,27 +28,49 @@ namespace {
 using arrow::Status;
 namespace flight = arrow::flight;
 
-std::shared_ptr<arrow::RecordBatch> ReplyOf(const char* file) {
+std::string ReadAll(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   std::stringstream bytes;
   bytes << in.rdbuf();
+  return std::move(bytes).str();
+}
+
+/// One base of version 1, or so many patches after it.
+std::shared_ptr<arrow::RecordBatch> ReplyOf(const std::string& bytes, int patches) {
   arrow::UInt64Builder versions;
   arrow::StringBuilder kinds;
   arrow::BinaryBuilder data;
-  ARROW_CHECK_OK(versions.Append(1));
-  ARROW_CHECK_OK(kinds.Append("base"));
-  ARROW_CHECK_OK(data.Append(bytes.str()));
+  const int rows = std::max(patches, 1);
+  for (int row = 0; row < rows; ++row) {
+    ARROW_CHECK_OK(versions.Append(patches == 0 ? 1 : 2 + row));
+    ARROW_CHECK_OK(kinds.Append(patches == 0 ? "base" : "patch"));
+    ARROW_CHECK_OK(data.Append(bytes));
+  }
   const auto schema = arrow::schema({arrow::field("version", arrow::uint64(), false),
                                      arrow::field("kind", arrow::utf8(), false),
                                      arrow::field("data", arrow::binary(), false)});
-  return arrow::RecordBatch::Make(schema, 1,
+  return arrow::RecordBatch::Make(schema, rows,
                                   {*versions.Finish(), *kinds.Finish(), *data.Finish()});
+}
+
+using Replies = std::map<std::string, std::shared_ptr<arrow::RecordBatch>, std::less<>>;
+
+Replies RepliesOf(const char* folder) {
+  Replies replies;
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    const std::string name = file.path().filename();
+    const size_t dash = name.find('-');
+    const int patches =
+        dash == std::string::npos ? 0 : std::atoi(name.c_str() + dash + 1);
+    replies[name] = ReplyOf(ReadAll(file.path()), patches);
+  }
+  return replies;
 }
 
 class BareServer final : public flight::FlightServerBase {
  public:
-  BareServer(std::string endpoint, const char* small, const char* large)
-      : endpoint_(std::move(endpoint)), small_(ReplyOf(small)), large_(ReplyOf(large)) {}
+  BareServer(std::string endpoint, Replies replies)
+      : endpoint_(std::move(endpoint)), replies_(std::move(replies)) {}
 
   Status DoPut(const flight::ServerCallContext&,
                std::unique_ptr<flight::FlightMessageReader> reader,
@@ -56,14 +84,18 @@ class BareServer final : public flight::FlightServerBase {
         *arrow::Buffer::FromString(flame::ObjectRef{endpoint_, key, 1}.Encode()));
   }
 
-  /// Ticket `.../large/...:0`, anything else is the small object; version 1 in hand = not
-  /// modified.
+  /// Version 1 in hand = not modified.
   Status DoGet(const flight::ServerCallContext&, const flight::Ticket& ticket,
                std::unique_ptr<flight::FlightDataStream>* stream) override {
-    const auto& reply =
-        ticket.ticket.find("/large/") != std::string::npos ? large_ : small_;
+    const std::string_view key = ticket.ticket;
+    const size_t start = key.find('/') + 1;
+    const auto found = replies_.find(key.substr(start, key.find('/', start) - start));
+    if (found == replies_.end()) return Status::KeyError("no reply for ", key);
+    const auto& reply = found->second;
+    const bool is_known =
+        key.ends_with(":1") && found->first.find('-') == std::string::npos;
     arrow::RecordBatchVector batches;
-    if (!ticket.ticket.ends_with(":1")) batches.push_back(reply);
+    if (!is_known) batches.push_back(reply);
     ARROW_ASSIGN_OR_RAISE(auto reader,
                           arrow::RecordBatchReader::Make(batches, reply->schema()));
     *stream = std::make_unique<flight::RecordBatchStream>(std::move(reader));
@@ -79,12 +111,11 @@ class BareServer final : public flight::FlightServerBase {
 
  private:
   const std::string endpoint_;
-  const std::shared_ptr<arrow::RecordBatch> small_;
-  const std::shared_ptr<arrow::RecordBatch> large_;
+  const Replies replies_;
 };
 
-Status Run(int port, const char* small, const char* large) {
-  BareServer server("grpc://127.0.0.1:" + std::to_string(port), small, large);
+Status Run(int port, const char* folder) {
+  BareServer server("grpc://127.0.0.1:" + std::to_string(port), RepliesOf(folder));
   ARROW_ASSIGN_OR_RAISE(const auto location,
                         flight::Location::ForGrpcTcp("127.0.0.1", port));
   ARROW_RETURN_NOT_OK(server.Init(flight::FlightServerOptions(location)));
@@ -97,11 +128,11 @@ Status Run(int port, const char* small, const char* large) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fputs("usage: bare_flight_server PORT SMALL_FILE LARGE_FILE\n", stderr);
+  if (argc != 3) {
+    std::fputs("usage: bare_flight_server PORT FOLDER\n", stderr);
     return 2;
   }
-  const Status status = Run(std::atoi(argv[1]), argv[2], argv[3]);
+  const Status status = Run(std::atoi(argv[1]), argv[2]);
   if (!status.ok()) std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return status.ok() ? 0 : 1;
 }
