@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
 TSAN := suppressions=$(CURDIR)/tools/tsan.supp second_deadlock_stack=1
-CTEST := ctest --output-on-failure --timeout 300 -j $(JOBS)
+CTEST := ctest --output-on-failure --timeout 900 -j $(JOBS)
 
 ##@ Use
 .PHONY: run

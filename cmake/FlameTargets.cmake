@@ -1,12 +1,12 @@
 # flame_library(NAME SOURCES... PUBLIC deps... PRIVATE deps...): one folder, one static library, `flame::NAME`.
 # PUBLIC dependencies appear in the folder's headers, PRIVATE ones only in its .cc files. Each *_test.cc beside the
-# sources becomes part of NAME_test. Arrow's headers, which nearly every file includes, are precompiled once.
+# sources becomes part of NAME_test, which runs in TEST_SHARDS parts. Arrow's headers, which nearly every file includes, are precompiled once.
 add_library(flame_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cc)
 target_link_libraries(flame_pch PRIVATE flame_flags arrow)
 target_precompile_headers(flame_pch PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
 
 function(flame_library name)
-  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE;TESTS;TEST_LINK" ${ARGN})
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE;TESTS;TEST_LINK;TEST_SHARDS" ${ARGN})
   add_library(flame_${name} STATIC ${arg_SOURCES})
   add_library(flame::${name} ALIAS flame_${name})
   target_include_directories(flame_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
@@ -16,7 +16,17 @@ function(flame_library name)
     add_executable(${name}_test ${arg_TESTS})
     target_link_libraries(${name}_test PRIVATE flame_${name} flame_flags ${arg_TEST_LINK} GTest::gmock GTest::gtest_main)
     target_precompile_headers(${name}_test REUSE_FROM flame_pch)
-    add_test(NAME ${name} COMMAND ${name}_test)
+    if(NOT arg_TEST_SHARDS)
+      add_test(NAME ${name} COMMAND ${name}_test)
+    else()
+      # Long ones in parts, so that all cores have something to do.
+      math(EXPR last "${arg_TEST_SHARDS} - 1")
+      foreach(shard RANGE ${last})
+        add_test(NAME ${name}_${shard} COMMAND ${name}_test)
+        set_tests_properties(${name}_${shard} PROPERTIES
+          ENVIRONMENT "GTEST_TOTAL_SHARDS=${arg_TEST_SHARDS};GTEST_SHARD_INDEX=${shard}")
+      endforeach()
+    endif()
   endif()
 endfunction()
 

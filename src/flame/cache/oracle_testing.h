@@ -23,6 +23,7 @@ struct KeyState {
   bool put = false;     // Put and not deleted; it may have expired.
   int64_t expires_at_ms = 0;
   std::vector<std::pair<Version, std::string>> rows;  // Base and patches.
+  size_t passed = 0;  // So many unknown writes can't take effect any more.
 
   bool LiveAt(int64_t now_ms) const {
     return put && (expires_at_ms == 0 || expires_at_ms > now_ms);
@@ -118,7 +119,9 @@ class KeyOracle {
   void Deleted() {
     std::vector<KeyState> before = std::move(possible_);
     possible_.clear();
-    for (const KeyState& state : before) Add({state.version, false, 0, {}});
+    for (const KeyState& state : before) {
+      Add({state.version, false, 0, {}, state.passed});
+    }
   }
   /// The write failed, and may be there all the same, or come to be.
   void Unknown(const WriteAttempt& write, int64_t now_ms) {
@@ -127,7 +130,10 @@ class KeyOracle {
     AddUnknown();
   }
   /// What was unknown is decided, though nobody was told: whatever is read next holds.
-  void Settle() { unknown_.clear(); }
+  void Settle() {
+    unknown_.clear();
+    for (KeyState& state : possible_) state.passed = 0;
+  }
 
   /// For the message of a failure.
   void Note(std::string what) {
@@ -157,7 +163,7 @@ class KeyOracle {
     KeyState after = before;
     if (write.type == WriteAttempt::Type::kDelete) {
       if ((given != 0) != live) return std::nullopt;
-      if (live) after = {before.version, false, 0, {}};
+      if (live) after = {before.version, false, 0, {}, before.passed};
       return after;
     }
     const bool exact = live || !may_jump_;
@@ -177,11 +183,13 @@ class KeyOracle {
     return after;
   }
 
-  /// Any of the unknown writes may take effect now. One that did is not repeated: it does
-  /// not apply to a state that holds its bytes.
+  /// Any of the unknown writes may take effect now, in the order in which they were
+  /// tried: that is their order in the log. One that did is not repeated: it does not
+  /// apply to a state that holds its bytes.
   void AddUnknown() {
     for (size_t i = 0; i < possible_.size(); ++i) {
-      for (const auto& [write, now_ms] : unknown_) {
+      for (size_t j = possible_[i].passed; j < unknown_.size(); ++j) {
+        const auto& [write, now_ms] = unknown_[j];
         const KeyState state = possible_[i];
         const bool remove = write.type == WriteAttempt::Type::kDelete;
         const bool there = std::any_of(
@@ -189,7 +197,10 @@ class KeyOracle {
             [&, &bytes = write.bytes](const auto& row) { return row.second == bytes; });
         if (!remove && there) continue;
         const Version given = remove ? state.version : state.version + 1;
-        if (auto after = After(state, write, given, now_ms)) Add(*std::move(after));
+        if (auto after = After(state, write, given, now_ms)) {
+          after->passed = j + 1;
+          Add(*std::move(after));
+        }
       }
     }
   }

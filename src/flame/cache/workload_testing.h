@@ -217,6 +217,9 @@ class Workload {
       return oracle.Conflicted(write, detail->version.value_or(-1), now());
     }
     if (IsError(status, ErrorCode::kNotFound)) return oracle.Absent("patch", now());
+    if (IsError(status, ErrorCode::kTooLarge) && !options_.persistent) {
+      return NeverFits(write, oracle) ? "" : "it fits: " + status.ToString();
+    }
     if (!options_.faults) return status.ToString();
     ++failures_;
     oracle.Note(status.ToString());
@@ -230,6 +233,21 @@ class Workload {
     if (!again.ok()) return "";
     Settle();
     return oracle.Retried(write, again->version, again->replayed, now());
+  }
+
+  /// Without a storage: more than memory may hold, or so near to it that what is held
+  /// about the object decides.
+  bool NeverFits(const WriteAttempt& write, const KeyOracle& oracle) const {
+    constexpr int64_t kAbout = 20'000;
+    return std::any_of(oracle.possible().begin(), oracle.possible().end(),
+                       [&](const KeyState& state) {
+                         int64_t bytes = std::ssize(write.bytes);
+                         if (write.type == WriteAttempt::Type::kPatch) {
+                           for (const auto& row : state.rows)
+                             bytes += std::ssize(row.second);
+                         }
+                         return bytes > options_.max_bytes - kAbout;
+                       });
   }
 
   std::string Get(const std::string& key) {

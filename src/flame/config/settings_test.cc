@@ -33,8 +33,9 @@ TEST(SettingsTest, FlagAndVariableHaveTheSameWords) {
 TEST(SettingsTest, DefaultThatIsShownIsTheDefault) {
   const ServerConfig config;
   const std::set<std::string_view> depends_on_machine{
-      "cache.bind",        "cache.advertise",           "cache.storage",
-      "cache.runtime_dir", "cache.eviction.max_memory", "cache.limits.in_flight"};
+      "cache.bind",         "cache.advertise",           "cache.storage",
+      "cache.runtime_dir",  "cache.eviction.max_memory", "cache.limits.in_flight",
+      "cache.limits.object"};
   for (const Setting& setting : Settings()) {
     if (depends_on_machine.contains(setting.path)) continue;
     EXPECT_EQ(setting.print(config).value_or(""), setting.usual) << setting.path;
@@ -56,7 +57,10 @@ TEST(SettingsTest, WhatIsPrintedIsReadBackAsTheSame) {
       {"cache.log.format", "json"},           {"cache.log.file", "/var/log/x"},
       {"cache.drain_timeout", "1500ms"},      {"cache.unix_socket", "/run/x.sock"},
       {"cache.exit_when_idle", "5m"},         {"cache.compression", "zstd"},
-      {"cache.compression_min_size", "1000"}, {"cache.compression_min_gain", "0.25"}};
+      {"cache.http.endpoint", "off"},         {"cache.limits.object", "2G"},
+      {"cache.limits.streams", "9"},          {"cache.limits.list_objects", "11"},
+      {"cache.limits.list_bytes", "1M"},      {"cache.compression_min_size", "1000"},
+      {"cache.compression_min_gain", "0.25"}};
   const FakeHost host;
   for (const Setting& setting : Settings()) {
     ASSERT_TRUE(samples.contains(setting.path)) << "give a sample of " << setting.path;
