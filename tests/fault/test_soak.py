@@ -27,6 +27,8 @@ MI = 1 << 20
 CLIENTS = 4
 KEYS = 24  # Per client.
 MAX_PATCHES = 8
+LEVEL_AFTER_SECONDS = 300
+CEILING = 768 * MI  # Beyond what is held.
 # Bimodal: many small ones, few large ones.
 SMALL = [64, 256, 1000, 4096, 16_384]
 LARGE = [64_000, 70_000, 1 * MI, 4 * MI, 16 * MI]
@@ -72,6 +74,11 @@ class Client:
             [size] = self.random.choices(LARGE, LARGE_WEIGHTS)
         self.bytes += size
         return content(f"{self.name}-{sum(self.done.values())}", size)
+
+    @property
+    def holds(self):
+        """Bytes of the objects as they are now; asked from another thread."""
+        return sum(len(part) for _, parts in list(self.held.values()) for part in parts)
 
     def key(self):
         return f"soak/{self.name}/{self.random.randrange(KEYS)}"
@@ -164,11 +171,12 @@ class Client:
         self.client = connect(self.server)
 
 
-def sample(process, started):
+def sample(process, started, clients):
     with process.oneshot():
         return {
             "seconds": round(time.monotonic() - started, 2),
             "resident": process.memory_info().rss,
+            "held": sum(c.holds for c in clients),
             "descriptors": process.num_fds(),
             "threads": process.num_threads(),
         }
@@ -179,6 +187,10 @@ def slope(points):
     return statistics.linear_regression(*zip(*points)).slope
 
 
+def untried(clients):
+    return [name for name in OPERATIONS if not any(c.done[name] for c in clients)]
+
+
 def soak(server, seconds, seed):
     clients = [Client(server, str(n), seed) for n in range(CLIENTS)]
     stop = threading.Event()
@@ -186,9 +198,12 @@ def soak(server, seconds, seed):
     process, started, samples = psutil.Process(server.pid), time.monotonic(), []
     for thread in threads:
         thread.start()
-    while time.monotonic() - started < seconds and not any(c.problem for c in clients):
+    # On a machine that is busy with other things, until every operation has had its turn.
+    while time.monotonic() - started < seconds or untried(clients):
+        if any(c.problem for c in clients):
+            break
         stop.wait(min(1.0, seconds / 40))  # The pace of sampling, not a condition.
-        samples.append(sample(process, started))
+        samples.append(sample(process, started, clients))
     stop.set()
     for thread in threads:
         thread.join(120)
@@ -200,20 +215,29 @@ def soak(server, seconds, seed):
 
 
 def check_flat(samples):
-    """The second half against itself: the slope, and the levels of its two halves."""
+    """The second half against itself: the slope, and the levels of its two halves.
+
+    Under some minutes the allocators, RocksDB's tables and the feed are still filling up: then memory has only a
+    ceiling, which a small leak would not reach. That is what the long form is for.
+    """
     late = samples[len(samples) // 2 :]
     first, second = late[: len(late) // 2], late[len(late) // 2 :]
     span = late[-1]["seconds"] - late[0]["seconds"]
-    grown = slope([(s["seconds"], s["resident"]) for s in late]) * span
+    # What is held swings with the sizes that were drawn, and rises while patches gather: it is no leak.
+    grown = slope([(s["seconds"], s["resident"] - s["held"]) for s in late]) * span
     middle = statistics.median(s["resident"] for s in late)
     figures = {
         "resident_mib": round(middle / MI, 1),
+        "held_mib": round(statistics.median(s["held"] for s in late) / MI, 1),
         "slope_mib_per_hour": round(grown / span * 3600 / MI, 1),
         "descriptors": [min(s["descriptors"] for s in late), max(s["descriptors"] for s in late)],
         "threads": [min(s["threads"] for s in late), max(s["threads"] for s in late)],
     }
-    # What is held swings by some large objects; a leak of a large part of each operation would not swing back.
-    assert grown < max(0.1 * middle, 64 * MI), figures
+    # Requests that are under way, and what the allocator has not given back yet.
+    if samples[-1]["seconds"] >= LEVEL_AFTER_SECONDS:
+        assert grown < max(0.1 * middle, 64 * MI), figures
+    else:
+        assert all(s["resident"] - s["held"] < CEILING for s in late), figures
     for name, slack in (("descriptors", 4), ("threads", 4)):
         before, after = (statistics.median(s[name] for s in half) for half in (first, second))
         assert after <= before + slack, (name, figures)
@@ -242,8 +266,6 @@ def run(server_factory, storage, seconds, rng):
     if path := os.environ.get("FLAME_SOAK_JSON"):
         with Path(path).open("a") as file:
             file.write(json.dumps({**figures, "done": done, "samples": samples}) + "\n")
-    for operation in OPERATIONS:
-        assert done[operation] > 0, f"{operation} was never tried"
     server.stop()
 
 
@@ -252,6 +274,7 @@ def flat_samples():
         {
             "seconds": float(n),
             "resident": (300 + n % 20) * MI,
+            "held": 250 * MI,
             "descriptors": 30,
             "threads": 16 + n % 3,
         }
