@@ -31,7 +31,9 @@ def test_every_nightly_test_is_in_the_list():
         for path in tests.rglob("test_*.py")
         for name in mark.findall(path.read_text())
     }
-    listed = set(re.findall(r"^\| `([^`]+\.py::[^`]+)` \|", (tests / "NIGHTLY.md").read_text(), re.M))
+    listed = set(
+        re.findall(r"^\| `([^`]+\.py::[^`]+)` \|", (tests / "NIGHTLY.md").read_text(), re.M)
+    )
     assert marked == listed
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from harness.documents import Documents
 from harness.flight import OPAQUE_SCHEMA, opaque_batch
-from harness.http import fetch, scrape
+from harness.monitoring import fetch, scrape
 from harness.server import run_binary
 from harness.wait import until
 

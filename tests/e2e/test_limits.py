@@ -8,7 +8,7 @@ import pytest
 from harness.documents import Documents
 from harness.errors import refused
 from harness.flight import NATIVE, OPAQUE_SCHEMA, Flight, native, opaque_batch
-from harness.http import scrape
+from harness.monitoring import scrape
 from harness.wait import until
 from pyarrow import flight as fl
 

@@ -122,7 +122,7 @@ def test_a_restart_keeps_its_own_socket(server_factory, url):
 
 def test_a_living_servers_socket_is_one_clear_line_and_1(server_factory, url, tmp_path):
     server = server_factory(args=("--endpoint", url))
-    done = run_binary(tmp_path, "--endpoint", url, "--storage", "none")
+    done = run_binary(tmp_path, "--endpoint", url, "--storage", "none", "--http-endpoint", "off")
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith(f"Error: cannot listen on {url[12:]}: another server listens there")
@@ -137,7 +137,9 @@ def test_another_programs_socket_is_left_to_it(url, folder, tmp_path):
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         other.listen()
-        done = run_binary(tmp_path, "--endpoint", url, "--storage", "none")
+        done = run_binary(
+            tmp_path, "--endpoint", url, "--storage", "none", "--http-endpoint", "off"
+        )
     assert done.returncode == 1
     assert "another server listens there" in done.stderr
     assert path.exists()
@@ -147,7 +149,7 @@ def test_a_file_in_the_way_is_left_alone(url, folder, tmp_path):
     path = folder / "run/cache.sock"
     path.parent.mkdir()
     path.write_text("mine")
-    done = run_binary(tmp_path, "--endpoint", url, "--storage", "none")
+    done = run_binary(tmp_path, "--endpoint", url, "--storage", "none", "--http-endpoint", "off")
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert "no socket" in line
