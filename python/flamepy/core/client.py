@@ -36,9 +36,9 @@ class Client:
     endpoint : str, optional
         ``grpc://host:port``; the context's at the first call if there is none.
     ca_file : path, optional
-        Root certificates for TLS; with any of the three, none of the context's are used.
+        Root certificates for TLS, instead of the context's.
     cert_file, key_file : path, optional
-        This client's certificate and its private key, for servers that ask for one.
+        This client's certificate and its private key, for servers that ask for one; likewise.
     timeout : float, optional
         Seconds for each call that is given none.
     client_cache : int, optional

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import weakref
@@ -111,7 +112,11 @@ class Session:
     def _certificates(self, location: str) -> Optional[FlameClientTls]:
         if not location.startswith("grpc+tls://"):
             return None
-        return self._tls or current_context().cache_tls
+        tls = current_context().cache_tls
+        if self._tls is None:
+            return tls
+        own = {name: file for name, file in dataclasses.asdict(self._tls).items() if file}
+        return dataclasses.replace(tls or FlameClientTls(), **own)
 
     def _start_process(self) -> None:
         """Forget what belongs to a parent: a thread that the child lacks may hold the lock."""
