@@ -93,7 +93,7 @@ def test_dictionaries_that_grow_in_an_upload_count_against_what_is_in_flight(ser
     with Documents(server.endpoint) as client:
         before = server.peak_bytes()
         reader = pa.ipc.open_stream(bomb)
-        with pytest.raises(pa.ArrowException, match="flame:(exhausted|too_large)"):
+        with pytest.raises(pa.ArrowException, match=r"flame:(exhausted|too_large)"):
             client.put_stream("bad/s/o", schema, reader, options)
         assert client.keys() == []
         assert server.grown_since(before) < 500 * MI
