@@ -142,8 +142,8 @@ void AddCache(const Cache::Stats& stats, Families* out) {
                stats.not_modified_total);
   out->Gauge("flame_cache_resident_objects", "Objects in memory.",
              stats.resident_objects);
-  out->Gauge("flame_cache_resident_bytes", "Their payload bytes, and what is held about each.",
-             stats.resident_bytes);
+  out->Gauge("flame_cache_resident_bytes",
+             "Their payload bytes, and what is held about each.", stats.resident_bytes);
   out->Counter("flame_cache_evicted_objects_total", "Objects that left memory for room.",
                stats.evicted_objects_total);
   out->Counter("flame_cache_evicted_bytes_total", "Their payload bytes.",
