@@ -127,6 +127,7 @@ def test_nested_and_encoded_columns_count_in_full(limited):
                 client.put_table("app/s/o", table)
 
 
+@pytest.mark.slow  # A sanitizer's allocator keeps what was freed.
 def test_columns_that_are_ignored_are_not_kept(limited):
     """An opaque object is its data column: the rest of the message must not stay in memory."""
     server = limited()
