@@ -1,5 +1,6 @@
 """--exit-when-idle: the server ends when nobody calls it, and only then."""
 
+import itertools
 import threading
 import time
 
@@ -78,6 +79,9 @@ def test_a_call_that_meets_the_end_is_answered_or_not_begun(server_factory, roun
     server = server_factory("fs", args=("--exit-when-idle", "50ms"))
     acknowledged = 0
     pause = threading.Event()
+    # Each pause is a little longer than the last, so that on a machine of any speed one of them ends
+    # where the server ends.
+    pauses = itertools.count(0.040 + 0.0002 * round_, 0.001)
     refusals = []
     with Flight(server.endpoint) as client:
         while server.alive() and not refusals:
@@ -87,7 +91,7 @@ def test_a_call_that_meets_the_end_is_answered_or_not_begun(server_factory, roun
                 # Cancelled: it reached a door that gRPC was closing. The client cannot know that
                 # nothing was done; the version below tells.
                 refusals.append(str(error))
-            pause.wait(0.045 + 0.002 * round_)
+            pause.wait(next(pauses))
     assert server.wait() == 0
     for refusal in refusals:
         if "[flame:" in refusal:

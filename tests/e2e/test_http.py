@@ -288,11 +288,17 @@ def test_what_is_stored_is_counted(watched):
 
 def test_the_process_is_described(watched):
     metrics = scrape(watched.http)
-    assert 0 < metrics("flame_process_resident_memory_bytes") <= watched.peak_bytes()
+    # The kernel keeps both sizes in counters per CPU: neither is exact, nor of one moment.
+    resident = metrics("flame_process_resident_memory_bytes")
+    assert 1 << 20 < resident < watched.peak_bytes() + (64 << 20)
     assert metrics("flame_process_cpu_seconds_total") > 0
     assert metrics("flame_process_threads") > 1
-    fds = len(list(Path(f"/proc/{watched.pid}/fd").iterdir()))
-    assert abs(metrics("flame_process_open_fds") - fds) <= 3
+
+    def open_fds():  # Connections come and go, and those of the start are not all made yet.
+        seen = len(list(Path(f"/proc/{watched.pid}/fd").iterdir()))
+        return abs(scrape(watched.http)("flame_process_open_fds") - seen) <= 3
+
+    until(open_fds, "the page and /proc agree on the open descriptors")
     assert metrics("flame_process_start_time_seconds") > 1_600_000_000
     [info] = metrics.series("flame_build_info")
     assert re.fullmatch(r"\d+\.\d+\.\d+", info["version"])
