@@ -15,16 +15,16 @@
 #include <cstdlib>
 #include <random>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "flame/cache/residency.h"
 
 namespace {
 
-using flame::EvictionNode;
 using flame::EvictionOptions;
 using flame::Residency;
+using flame::Resident;
+using flame::ResidentSet;
 
 constexpr uint64_t kSeed = 7;
 constexpr int64_t kScanPause = 10'000;
@@ -55,25 +55,27 @@ class Simulation {
 
   /// True: it was resident.
   bool Read(int64_t id) {
-    const auto [found, is_new] = nodes_.try_emplace(std::to_string(id));
-    EvictionNode& node = found->second;
-    if (node.charge != 0) {
-      residency_.Use(&node);
+    const std::string key = std::to_string(id);
+    if (const auto found = residents_.find(key); found != residents_.end()) {
+      residency_.Use(found->get());
       return true;
     }
-    residency_.Set(found->first, &node, kObjectBytes);
+    const auto object = Resident::Shared(key, nullptr, kObjectBytes);
+    residents_.insert(object);
+    residency_.Set(nullptr, object.get());
     while (residency_.IsOver()) {
       const auto victim = residency_.TakeVictim();
       if (!victim) break;
-      const auto leaving = nodes_.find(*victim);
-      residency_.Set(leaving->first, &leaving->second, 0);
+      const auto leaving = residents_.find(*victim);
+      residency_.Set(leaving->get(), nullptr);
+      residents_.erase(leaving);
     }
     return false;
   }
 
  private:
   Residency residency_;
-  std::unordered_map<std::string, EvictionNode> nodes_;
+  ResidentSet residents_;
 };
 
 double HitRatio(EvictionOptions::Policy policy, int64_t cached, const Zipf& zipf,

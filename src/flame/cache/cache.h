@@ -223,16 +223,22 @@ class Cache {
   std::shared_ptr<const Snapshot> MakeSnapshot(const Row& row, StoredObject object);
   /// What readers find in the table from now on; null = ask the store. REQUIRES: the
   /// shard's lock. Returns what was there.
-  std::shared_ptr<const Snapshot> Show(const std::string& key, Entry* entry,
-                                       std::shared_ptr<const Snapshot> snapshot);
+  ResidentPtr Show(Shard* shard, const std::string& key,
+                   std::shared_ptr<const Snapshot> snapshot) REQUIRES(shard->mutex);
+  /// It is shown no longer.
+  void Retire(ResidentPtr resident);
   void Publish(const Publication& publication);
-  void Abandon(const arrow::Status& why);
+  /// Holds the locks of all shards, which is beyond what clang follows.
+  void Abandon(const arrow::Status& why) NO_THREAD_SAFETY_ANALYSIS;
   arrow::Status FoldIfMany();
   /// Fold the slot's tombstones of `until_ms` (wall clock) or before.
   arrow::Status FoldSlot(uint16_t slot, int64_t until_ms);
 
   /// Bytes of memory that an object takes, with what is held about it.
-  int64_t ChargeOf(const std::string& key, int64_t bytes, int32_t patches) const;
+  int64_t ChargeOf(const std::string& key, Kind kind, int64_t bytes,
+                   int32_t patches) const;
+  /// Such an object is held as one allocation.
+  bool MayPack(Kind kind, int32_t patches, int64_t bytes) const;
   arrow::Status EvictToLimits(const Key* keep);
   /// A victim that stays.
   void PutBack(const Key& key);

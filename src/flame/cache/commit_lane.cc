@@ -42,21 +42,27 @@ arrow::Status CommitLane::Await(PendingCommit* commit) {
     if (busy_) {
       commit->changed.Wait(lock);
     } else {
-      WorkLocked(lock);
+      const std::vector<PendingCommit*> commits = TakeLocked();
+      lock.Unlock();
+      const arrow::Status status = Work(commits);
+      lock.Lock();
+      FinishLocked(commits, status);
     }
   }
   return commit->status;
 }
 
-void CommitLane::WorkLocked(MutexLock& lock) {
+std::vector<PendingCommit*> CommitLane::TakeLocked() {
   std::vector<PendingCommit*> commits;
   while (!queue_.empty() && commits.size() < kMaxCommitsPerBatch) {
     commits.push_back(queue_.front());
     queue_.pop_front();
   }
   busy_ = true;
-  lock.Unlock();
+  return commits;
+}
 
+arrow::Status CommitLane::Work(const std::vector<PendingCommit*>& commits) {
   auto durability = Durability::kProcess;
   for (const PendingCommit* commit : commits) {
     if (commit->durability == Durability::kDisk) durability = Durability::kDisk;
@@ -73,8 +79,11 @@ void CommitLane::WorkLocked(MutexLock& lock) {
   } else {
     abandon_(status);
   }
+  return status;
+}
 
-  lock.Lock();
+void CommitLane::FinishLocked(const std::vector<PendingCommit*>& commits,
+                              const arrow::Status& status) {
   busy_ = false;
   for (PendingCommit* commit : commits) {
     commit->status = status;

@@ -62,7 +62,12 @@ class CommitLane {
   void FailQueued(const arrow::Status& why);
 
  private:
-  void WorkLocked(MutexLock& lock) REQUIRES(mutex_);
+  /// The commits of the next batch; until they are finished, the lane is busy.
+  std::vector<PendingCommit*> TakeLocked() REQUIRES(mutex_);
+  /// Commit and publish them, or abandon them and all that came after.
+  arrow::Status Work(const std::vector<PendingCommit*>& commits) EXCLUDES(mutex_);
+  void FinishLocked(const std::vector<PendingCommit*>& commits,
+                    const arrow::Status& status) REQUIRES(mutex_);
 
   Store* const store_;  // Borrowed.
   const std::function<void(const Publication&)> publish_;

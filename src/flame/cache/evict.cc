@@ -18,8 +18,10 @@ constexpr size_t kMaxBusy =
     64;  // In use and passed over, before somebody else tries again.
 
 // What an object costs beside its payload and key, rounded up from what the allocator
-// hands out: table entry, snapshot, payload, buffer; and the row, where the store keeps
-// that in memory too. memory_cost_test.cc compares.
+// hands out: its place in the table; unless it is packed, the snapshot, payload and
+// buffer; and the row, where the store keeps that in memory too. memory_cost_test.cc
+// compares.
+constexpr int64_t kTablePlace = 20;
 constexpr int64_t kObjectOverhead = 850;
 constexpr int64_t kRowOverhead = 500;
 constexpr int64_t kPatchOverhead = 250;
@@ -31,7 +33,16 @@ Key KeyOf(const std::string& text) {
 
 }  // namespace
 
-int64_t Cache::ChargeOf(const std::string& key, int64_t bytes, int32_t patches) const {
+bool Cache::MayPack(Kind kind, int32_t patches, int64_t bytes) const {
+  // A store in memory holds the payload already, and shares it.
+  return store_->is_persistent() && Resident::CanPack(kind, patches, bytes);
+}
+
+int64_t Cache::ChargeOf(const std::string& key, Kind kind, int64_t bytes,
+                        int32_t patches) const {
+  if (MayPack(kind, patches, bytes)) {
+    return Resident::PackedFootprint(std::ssize(key), bytes) + kTablePlace;
+  }
   return bytes + std::ssize(key) + kObjectOverhead +
          (store_->is_persistent() ? 0 : kRowOverhead) + patches * kPatchOverhead;
 }
@@ -49,31 +60,28 @@ class Cache::Victims {
   bool Add(const std::string& text, const Key* keep) {
     Key key = KeyOf(text);
     Shard& shard = cache_->table_.ShardOf(key);
-    std::shared_ptr<const Snapshot> dropped;
+    ResidentPtr dropped;
     MutexLock lock(shard.mutex);
-    const auto found = shard.entries.find(text);
-    if (found == shard.entries.end() || found->second.published == nullptr) return true;
-    Entry& entry = found->second;
-    if (entry.eviction.queue != 0) return true;  // Written anew meanwhile.
+    const auto place = shard.residents.find(text);
+    if (place == shard.residents.end()) return true;
+    Resident& resident = **place;
+    if (resident.queue != 0) return true;  // Written anew meanwhile.
     // Its bytes would stay as long as somebody reads them.
-    if (entry.published.use_count() > 1 || (keep != nullptr && key == *keep)) {
-      return false;
-    }
+    if (resident.in_use() || (keep != nullptr && key == *keep)) return false;
     if (cache_->store_->is_persistent()) {
-      cache_->counters_.evicted_bytes += entry.published->bytes;
+      cache_->counters_.evicted_bytes += resident.bytes();
       ++cache_->counters_.evicted_objects;
-      dropped = cache_->Show(found->first, &entry, nullptr);
-      shard.DropIfIdle(text);
+      dropped = cache_->Show(&shard, text, nullptr);
       lock.Unlock();  // Before the bytes go.
-      cache_->pool_->Retire(std::move(dropped));
+      cache_->Retire(std::move(dropped));
       return true;
     }
-    bytes_ += entry.eviction.charge;
-    payload_bytes_.push_back(entry.published->bytes);
+    bytes_ += resident.charge;
+    payload_bytes_.push_back(resident.bytes());
     ops_.push_back({.type = Op::Type::kEvict,
                     .key = std::move(key),
                     .payload = nullptr,
-                    .only_seq = entry.published->seq});
+                    .only_seq = resident.seq()});
     return true;
   }
 
@@ -104,8 +112,8 @@ class Cache::Victims {
 void Cache::PutBack(const Key& key) {
   Shard& shard = table_.ShardOf(key);
   MutexLock lock(shard.mutex);
-  const auto found = shard.entries.find(key.text());
-  if (found != shard.entries.end()) residency_.PutBack(&found->second.eviction);
+  const auto resident = shard.FindResident(key.text());
+  if (resident != nullptr) residency_.PutBack(resident.get());
 }
 
 Status Cache::EvictToLimits(const Key* keep) {

@@ -1,7 +1,7 @@
 #include "flame/cache/eviction_policy.h"
 
+#include <algorithm>
 #include <deque>
-#include <functional>
 #include <unordered_map>
 
 namespace flame {
@@ -25,6 +25,17 @@ void EvictionQueue::Remove(EvictionNode* node) {
   --count_;
 }
 
+void EvictionQueue::Replace(EvictionNode* node, EvictionNode* next) {
+  next->newer = node->newer;
+  next->older = node->older;
+  next->newer->older = next->older->newer = next;
+  next->queue = id_;
+  next->uses = node->uses;
+  bytes_ += next->charge - node->charge;
+  node->newer = node->older = nullptr;
+  node->queue = 0;
+}
+
 EvictionNode* EvictionQueue::PopOldest() {
   EvictionNode* oldest = ends_.newer;
   Remove(oldest);
@@ -41,9 +52,9 @@ class LruPolicy final : public EvictionPolicy {
     queue_.Remove(node);
     queue_.PushNewest(node);
   }
-  void Recharge(EvictionNode* node, int64_t charge) override {
-    queue_.AddBytes(charge - node->charge);
-    node->charge = charge;
+  void Replace(EvictionNode* node, EvictionNode* next) override {
+    queue_.Replace(node, next);
+    Use(next);
   }
   EvictionNode* TakeVictim() override {
     return queue_.empty() ? nullptr : queue_.PopOldest();
@@ -62,15 +73,15 @@ class S3FifoPolicy final : public EvictionPolicy {
  public:
   void Add(EvictionNode* node) override {
     node->uses = 0;
-    (TakeGhost(HashOf(*node)) ? main_ : small_).PushNewest(node);
+    (TakeGhost(node->hash) ? main_ : small_).PushNewest(node);
   }
   void Remove(EvictionNode* node) override { QueueOf(node).Remove(node); }
   void Use(EvictionNode* node) override {
     if (node->uses < kMaxUses) ++node->uses;
   }
-  void Recharge(EvictionNode* node, int64_t charge) override {
-    QueueOf(node).AddBytes(charge - node->charge);
-    node->charge = charge;
+  void Replace(EvictionNode* node, EvictionNode* next) override {
+    QueueOf(node).Replace(node, next);
+    Use(next);
   }
   EvictionNode* TakeVictim() override {
     while (!small_.empty() || !main_.empty()) {
@@ -78,7 +89,7 @@ class S3FifoPolicy final : public EvictionPolicy {
       if (main_.empty() || (!small_.empty() && small_.bytes() >= share)) {
         EvictionNode* node = small_.PopOldest();
         if (node->uses <= 1) {
-          AddGhost(HashOf(*node));
+          AddGhost(node->hash);
           return node;
         }
         node->uses = 0;
@@ -98,13 +109,10 @@ class S3FifoPolicy final : public EvictionPolicy {
   static constexpr uint8_t kMaxUses = 3;
   static constexpr int64_t kSmallShare = 10;  // The small queue has a tenth of the bytes.
 
-  static uint64_t HashOf(const EvictionNode& node) {
-    return std::hash<std::string>()(*node.key);
-  }
   EvictionQueue& QueueOf(const EvictionNode* node) {
     return small_.Has(node) ? small_ : main_;
   }
-  bool TakeGhost(uint64_t hash) {
+  bool TakeGhost(uint32_t hash) {
     // Its place in the order stays, and is passed over when its time comes.
     const auto found = ghosts_.find(hash);
     if (found == ghosts_.end()) return false;
@@ -112,7 +120,7 @@ class S3FifoPolicy final : public EvictionPolicy {
     return true;
   }
   /// As many ghosts as the main queue has members.
-  void AddGhost(uint64_t hash) {
+  void AddGhost(uint32_t hash) {
     ghosts_[hash] = ++ghost_number_;
     ghost_order_.emplace_back(hash, ghost_number_);
     while (std::ssize(ghost_order_) > std::max<int64_t>(main_.count(), kMinGhosts)) {
@@ -126,8 +134,8 @@ class S3FifoPolicy final : public EvictionPolicy {
   static constexpr int64_t kMinGhosts = 16;
   EvictionQueue small_{1};
   EvictionQueue main_{2};
-  std::unordered_map<uint64_t, uint64_t> ghosts_;  // Hash -> number in the order.
-  std::deque<std::pair<uint64_t, uint64_t>> ghost_order_;
+  std::unordered_map<uint32_t, uint64_t> ghosts_;  // Hash -> number in the order.
+  std::deque<std::pair<uint32_t, uint64_t>> ghost_order_;
   uint64_t ghost_number_ = 0;
 };
 

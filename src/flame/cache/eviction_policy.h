@@ -4,13 +4,12 @@
 // use.
 //
 // Confined to its owner's lock (Residency). Allocates nothing per object but for
-// S3-FIFO's memory of what has left: the nodes lie in the entries.
+// S3-FIFO's memory of what has left: the nodes are part of the objects.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <string>
 
 namespace flame {
 
@@ -18,10 +17,10 @@ namespace flame {
 struct EvictionNode {
   EvictionNode* newer = nullptr;
   EvictionNode* older = nullptr;
-  const std::string* key = nullptr;  // Of the entry that it is part of.
-  int64_t charge = 0;                // Bytes; 0 = not resident.
-  uint8_t queue = 0;                 // The policy's; 0 = in none.
-  uint8_t uses = 0;                  // The policy's.
+  int64_t charge = 0;  // Bytes.
+  uint32_t hash = 0;   // Of the key: known again when it comes back.
+  uint8_t queue = 0;   // The policy's; 0 = in none.
+  uint8_t uses = 0;    // The policy's.
 };
 
 /// A queue of nodes, threaded through them.
@@ -33,10 +32,10 @@ class EvictionQueue {
 
   void PushNewest(EvictionNode* node);
   void Remove(EvictionNode* node);
+  /// `next` takes the place of the member `node`.
+  void Replace(EvictionNode* node, EvictionNode* next);
   /// REQUIRES: not empty.
   EvictionNode* PopOldest();
-  /// The charge of a member has changed by so much.
-  void AddBytes(int64_t bytes) { bytes_ += bytes; }
 
   bool empty() const { return count_ == 0; }
   bool Has(const EvictionNode* node) const { return node->queue == id_; }
@@ -53,12 +52,13 @@ class EvictionQueue {
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
-  /// A new resident object. REQUIRES: in no queue, key and charge set.
+  /// A new resident object. REQUIRES: in no queue, charge and hash set.
   virtual void Add(EvictionNode* node) = 0;
   virtual void Remove(EvictionNode* node) = 0;
-  /// It was read, or written anew.
+  /// It was read.
   virtual void Use(EvictionNode* node) = 0;
-  virtual void Recharge(EvictionNode* node, int64_t charge) = 0;
+  /// It was written anew: `next`, in no queue, takes its place, and is used.
+  virtual void Replace(EvictionNode* node, EvictionNode* next) = 0;
   /// Takes the object that should leave next out of the queues; null = there is none.
   virtual EvictionNode* TakeVictim() = 0;
   /// A victim that could not leave now.

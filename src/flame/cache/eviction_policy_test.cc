@@ -1,7 +1,7 @@
 // The order in which objects leave, by policy.
 #include "flame/cache/eviction_policy.h"
 
-#include <deque>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -14,10 +14,9 @@ namespace {
 class EvictionPolicyTest : public ::testing::Test {
  protected:
   void Add(const std::string& key, int64_t charge = 1) {
-    const auto [found, is_new] = nodes_.try_emplace(key);
-    EvictionNode& node = found->second;
-    node.key = &found->first;
+    EvictionNode& node = nodes_[key];
     node.charge = charge;
+    node.hash = static_cast<uint32_t>(std::hash<std::string>()(key));
     policy_->Add(&node);
   }
   void Use(const std::string& key, int times = 1) {
@@ -25,7 +24,10 @@ class EvictionPolicyTest : public ::testing::Test {
   }
   std::string Evict() {
     const EvictionNode* node = policy_->TakeVictim();
-    return node == nullptr ? "(nobody)" : *node->key;
+    for (const auto& [key, other] : nodes_) {
+      if (node == &other) return key;
+    }
+    return "(nobody)";
   }
 
   std::map<std::string, EvictionNode> nodes_;
@@ -44,6 +46,22 @@ TEST_F(EvictionPolicyTest, LruEvictsTheLeastRecentlyUsed) {
   EXPECT_EQ(Evict(), "a");
   EXPECT_EQ(Evict(), "b");
   EXPECT_EQ(Evict(), "(nobody)");
+}
+
+TEST_F(EvictionPolicyTest, WhoIsWrittenAnewTakesOverThePlaceAndItsUses) {
+  for (const auto& make : {MakeLruPolicy, MakeS3FifoPolicy}) {
+    policy_ = make();
+    nodes_.clear();
+    for (const char* key : {"a", "b"}) Add(key);
+    Use("a");
+    EvictionNode& next = nodes_["a, again"];
+    next.charge = 5;
+    policy_->Replace(&nodes_.at("a"), &next);
+    EXPECT_EQ(nodes_.at("a").queue, 0);
+    EXPECT_EQ(Evict(), "b");
+    EXPECT_EQ(Evict(), "a, again");
+    EXPECT_EQ(Evict(), "(nobody)");
+  }
 }
 
 TEST_F(EvictionPolicyTest, S3FifoLetsAScanPassWhatIsInUse) {

@@ -95,7 +95,7 @@ Status Cache::CheckFits(const Key& key, const Row& row) const {
   // With a storage such an object lives there.
   if (store_->is_persistent()) return Status::OK();
   const int64_t charge =
-      ChargeOf(key.text(), row.base_bytes + row.patch_bytes, row.patch_count);
+      ChargeOf(key.text(), row.kind, row.base_bytes + row.patch_bytes, row.patch_count);
   if (residency_.CanFit(charge)) return Status::OK();
   return MakeError(
       ErrorCode::kTooLarge,

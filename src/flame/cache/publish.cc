@@ -11,32 +11,43 @@ namespace flame {
 using arrow::Result;
 using arrow::Status;
 
-std::shared_ptr<const Snapshot> Cache::Show(const std::string& key, Entry* entry,
-                                            std::shared_ptr<const Snapshot> snapshot) {
-  int64_t charge = 0;
+ResidentPtr Cache::Show(Shard* shard, const std::string& key,
+                        std::shared_ptr<const Snapshot> snapshot) {
+  ResidentPtr next;
   if (snapshot != nullptr) {
-    charge = ChargeOf(key, snapshot->bytes, snapshot->patch_count);
+    const auto kind = snapshot->kind();
+    const int64_t charge = ChargeOf(key, kind, snapshot->bytes, snapshot->patch_count);
     // Too large for memory: read from the store each time.
-    if (store_->is_persistent() && !residency_.CanFit(charge)) {
-      snapshot = nullptr;
-      charge = 0;
+    if (!store_->is_persistent() || residency_.CanFit(charge)) {
+      next = MayPack(kind, snapshot->patch_count, snapshot->bytes)
+                 ? Resident::Packed(key, *snapshot, charge)
+                 : Resident::Shared(key, std::move(snapshot), charge);
     }
   }
-  residency_.Set(key, &entry->eviction, charge);
-  return std::exchange(entry->published, std::move(snapshot));
+  const auto place = shard->residents.find(key);
+  ResidentPtr old = place == shard->residents.end() ? nullptr : *place;
+  residency_.Set(old.get(), next.get());
+  // The set looks at the keys of its members: the old one's is needed until it is out.
+  if (old != nullptr) shard->residents.erase(place);
+  if (next != nullptr) shard->residents.insert(std::move(next));
+  return old;
+}
+
+void Cache::Retire(ResidentPtr resident) {
+  if (resident == nullptr) return;
+  if (auto shared = resident->shared_snapshot()) pool_->Retire(std::move(shared));
 }
 
 void Cache::Publish(const Publication& publication) {
   const Row& row = publication.row;
   feed_.BeforePublish(publication.event);
-  std::shared_ptr<const Snapshot> retired;
+  ResidentPtr retired;
   {
     Shard& shard = table_.ShardOf(publication.event.key);
     MutexLock lock(shard.mutex);
     ++shard.publishes;
-    const auto found = shard.entries.try_emplace(publication.event.key.text()).first;
-    const std::string& key = found->first;
-    Entry& entry = found->second;
+    const std::string& key = publication.event.key.text();
+    Entry& entry = shard.entries[key];
     std::shared_ptr<const Snapshot> next;
     switch (publication.event.type) {
       case CommitEvent::Type::kPut: {
@@ -51,8 +62,9 @@ void Cache::Publish(const Publication& publication) {
       case CommitEvent::Type::kPatch:
         // Extends what is resident, if that is what the patch was appended to; else the
         // next reader loads it all.
-        if (const auto& base = entry.published;
-            base != nullptr && base->seq == publication.previous_seq) {
+        if (const auto resident = shard.FindResident(key);
+            resident != nullptr && resident->seq() == publication.previous_seq) {
+          const auto base = resident->snapshot();
           next = MakeSnapshot(
               row,
               {base->base, std::make_shared<const flame::Patch>(flame::Patch{
@@ -64,24 +76,29 @@ void Cache::Publish(const Publication& publication) {
       case CommitEvent::Type::kEvict:
         break;
     }
-    retired = Show(key, &entry, std::move(next));
+    retired = Show(&shard, key, std::move(next));
     if (entry.head != nullptr) entry.head->published = row;
     --entry.pending;
-    shard.ReleaseHead(publication.event.key.text());
+    shard.ReleaseHead(key);
     shard.changed.NotifyAll();
   }
-  if (retired != nullptr) pool_->Retire(std::move(retired));
+  Retire(std::move(retired));
   feed_.AfterPublish(publication.event);
 }
 
 // A batch failed, and with it everything that was appended after it: forget all heads
 // that were built on it.
 void Cache::Abandon(const Status& why) {
-  FLAME_LOG_ERROR(cache, "commit failed: {}", why.ToString());
+  // The store says once that it refuses writes, not for each of them.
+  if (store_->write_health().status.ok()) {
+    FLAME_LOG_ERROR(cache, "commit failed: {}", why.ToString());
+  } else {
+    FLAME_LOG_DEBUG(cache, "commit failed: {}", why.ToString());
+  }
   // The store has recovered, and may hold a commit now whose outcome was unknown before:
   // what is resident may be older than that, and nobody published it.
   const bool recovered = IsError(why, ErrorCode::kUnavailable);
-  std::vector<std::shared_ptr<const Snapshot>> retired;
+  std::vector<ResidentPtr> retired;
   std::vector<std::unique_ptr<MutexLock>> locks;
   for (size_t i = 0; i < Table::kShards; ++i) {
     locks.push_back(std::make_unique<MutexLock>(table_.shard(i).mutex));
@@ -90,13 +107,17 @@ void Cache::Abandon(const Status& why) {
   int64_t tombstones = 0;
   for (size_t i = 0; i < Table::kShards; ++i) {
     Shard& shard = table_.shard(i);
-    if (recovered) ++shard.publishes;  // Nor may a reader under way keep what it found.
+    if (recovered) {
+      ++shard.publishes;  // Nor may a reader under way keep what it found.
+      for (const ResidentPtr& resident : shard.residents) {
+        residency_.Set(resident.get(), nullptr);
+        retired.push_back(resident);
+      }
+      shard.residents.clear();
+    }
     for (auto entry = shard.entries.begin(); entry != shard.entries.end();) {
       entry->second.head.reset();
       entry->second.pending = 0;
-      if (recovered && entry->second.published != nullptr) {
-        retired.push_back(Show(entry->first, &entry->second, nullptr));
-      }
       entry = entry->second.idle() ? shard.entries.erase(entry) : std::next(entry);
     }
     shard.changed.NotifyAll();
@@ -107,7 +128,7 @@ void Cache::Abandon(const Status& why) {
   }
   tombstones_ = tombstones;
   locks.clear();
-  for (auto& snapshot : retired) pool_->Retire(std::move(snapshot));
+  for (ResidentPtr& resident : retired) Retire(std::move(resident));
   if (recovered) feed_.Lose();
 }
 

@@ -34,7 +34,6 @@ std::shared_ptr<const Snapshot> Cache::MakeSnapshot(const Row& row, StoredObject
   snapshot->version = row.version;
   snapshot->base_version = row.base_version;
   snapshot->seq = row.seq;
-  snapshot->meta_seq = row.meta_seq;
   snapshot->modified_ms = row.wall_ms;
   snapshot->expires_at_ms = row.expires_at_ms;
   snapshot->base = std::move(object.base);
@@ -64,36 +63,37 @@ Result<GetResult> Cache::Read(const Key& key, Version known) {
   Shard& shard = table_.ShardOf(key);
   for (int attempt = 0; attempt < kMaxRereads; ++attempt) {
     uint64_t publishes = 0;
+    ResidentPtr resident;
     {
       MutexLock lock(shard.mutex);
-      auto found = shard.entries.find(key.text());
       // Somebody reads the same payload: wait for it rather than hold it twice.
-      while (found != shard.entries.end() && found->second.reading) {
+      for (auto found = shard.entries.find(key.text());
+           found != shard.entries.end() && found->second.reading;
+           found = shard.entries.find(key.text())) {
         shard.changed.Wait(lock);
-        found = shard.entries.find(key.text());
       }
-      if (found != shard.entries.end() && found->second.published != nullptr) {
-        const auto snapshot = found->second.published;
-        if (IsExpired(snapshot->expires_at_ms)) return Absent{};
-        residency_.Use(&found->second.eviction);
-        if (known != 0 && snapshot->version == known) {
-          return NotModified{known, snapshot->kind()};
-        }
-        return snapshot;
+      resident = shard.FindResident(key.text());
+      if (resident != nullptr) {
+        if (IsExpired(resident->expires_at_ms())) return Absent{};
+        residency_.Use(resident.get());
       }
       publishes = shard.publishes;
+    }
+    if (resident != nullptr) {
+      if (known != 0 && resident->version() == known) {
+        return NotModified{known, resident->kind()};
+      }
+      return resident->snapshot();
     }
 
     ARROW_ASSIGN_OR_RAISE(const auto row, FindRow(key));
     {
       MutexLock lock(shard.mutex);
-      const auto found = shard.entries.find(key.text());
       // The object became resident while we looked: whoever reads next is shown that, and
       // so must we.
-      if (found != shard.entries.end() &&
-          (found->second.published != nullptr || found->second.reading)) {
-        continue;
-      }
+      if (shard.FindResident(key.text()) != nullptr) continue;
+      const auto found = shard.entries.find(key.text());
+      if (found != shard.entries.end() && found->second.reading) continue;
       if (!IsLive(row)) return Absent{};
       if (known != 0 && row->version == known) return NotModified{known, row->kind};
       shard.entries[key.text()].reading = true;
@@ -105,16 +105,15 @@ Result<GetResult> Cache::Read(const Key& key, Version known) {
     if (object.ok()) snapshot = MakeSnapshot(*row, *std::move(object));
     {
       MutexLock lock(shard.mutex);
-      const auto found = shard.entries.try_emplace(key.text()).first;
-      Entry& entry = found->second;
+      Entry& entry = shard.entries[key.text()];
       entry.reading = false;
       shard.changed.NotifyAll();
       // Only if nothing was published meanwhile is this certainly still the newest;
       // otherwise it was the newest when it was found, which is good enough for this
       // caller but not for the table.
-      if (snapshot != nullptr && entry.pending == 0 && entry.published == nullptr &&
-          shard.publishes == publishes) {
-        Show(found->first, &entry, snapshot);
+      if (snapshot != nullptr && entry.pending == 0 && shard.publishes == publishes &&
+          shard.FindResident(key.text()) == nullptr) {
+        Show(&shard, key.text(), snapshot);
       }
       // A commit has replaced the bytes that readers are still to see: it is about to be
       // published.
@@ -170,9 +169,12 @@ Result<std::optional<ObjectStat>> Cache::Stat(const RequestContext& context,
 
 std::shared_ptr<const Snapshot> Cache::FindResident(const Key& key) {
   Shard& shard = table_.ShardOf(key);
-  MutexLock lock(shard.mutex);
-  const auto found = shard.entries.find(key.text());
-  return found == shard.entries.end() ? nullptr : found->second.published;
+  ResidentPtr resident;
+  {
+    MutexLock lock(shard.mutex);
+    resident = shard.FindResident(key.text());
+  }
+  return resident == nullptr ? nullptr : resident->snapshot();
 }
 
 Result<std::vector<ObjectStat>> Cache::List(const RequestContext& context,

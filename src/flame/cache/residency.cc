@@ -20,29 +20,25 @@ std::unique_ptr<EvictionPolicy> MakePolicy(EvictionOptions::Policy policy) {
 Residency::Residency(const EvictionOptions& options)
     : options_(options), policy_(MakePolicy(options.policy)) {}
 
-void Residency::Set(const std::string& key, EvictionNode* node, int64_t charge) {
+void Residency::Set(Resident* old, Resident* next) {
   MutexLock lock(mutex_);
-  bytes_ += charge - node->charge;
-  objects_ += (charge != 0) - (node->charge != 0);
-  if (policy_ == nullptr) {
-    node->charge = charge;
-    return;
+  bytes_ += (next == nullptr ? 0 : next->charge) - (old == nullptr ? 0 : old->charge);
+  objects_ += (next != nullptr) - (old != nullptr);
+  if (policy_ == nullptr) return;
+  const bool queued = old != nullptr && old->queue != 0;  // Else it was a victim.
+  if (queued && next != nullptr) {
+    policy_->Replace(old, next);
+  } else if (queued) {
+    policy_->Remove(old);
+  } else if (next != nullptr) {
+    policy_->Add(next);
   }
-  if (node->queue != 0 && charge != 0) {
-    policy_->Recharge(node, charge);
-    policy_->Use(node);
-    return;
-  }
-  if (node->queue != 0) policy_->Remove(node);
-  node->charge = charge;
-  node->key = &key;
-  if (charge != 0) policy_->Add(node);
 }
 
-void Residency::Use(EvictionNode* node) {
+void Residency::Use(Resident* object) {
   if (policy_ == nullptr) return;
   MutexLock lock(mutex_);
-  if (node->queue != 0) policy_->Use(node);
+  if (object->queue != 0) policy_->Use(object);
 }
 
 bool Residency::IsOver(int64_t bytes, int64_t objects) const {
@@ -62,12 +58,13 @@ std::optional<std::string> Residency::TakeVictim() {
   MutexLock lock(mutex_);
   const EvictionNode* node = policy_->TakeVictim();
   if (node == nullptr) return std::nullopt;
-  return *node->key;
+  return std::string(static_cast<const Resident*>(node)->key());
 }
 
-void Residency::PutBack(EvictionNode* node) {
+void Residency::PutBack(Resident* object) {
+  if (policy_ == nullptr) return;
   MutexLock lock(mutex_);
-  if (policy_ != nullptr && node->queue == 0 && node->charge != 0) policy_->PutBack(node);
+  if (object->queue == 0) policy_->PutBack(object);
 }
 
 }  // namespace flame

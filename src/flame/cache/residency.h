@@ -13,6 +13,7 @@
 
 #include "flame/base/mutex.h"
 #include "flame/cache/eviction_policy.h"
+#include "flame/cache/resident.h"
 
 namespace flame {
 
@@ -27,11 +28,11 @@ class Residency {
  public:
   explicit Residency(const EvictionOptions& options);
 
-  /// The object of `node` is resident and takes `charge` bytes, or, with 0, is no longer.
-  /// A new charge counts as a use. `key` must stay where it is while the object is
-  /// resident. REQUIRES: the lock of the object's shard, as for all that take a node.
-  void Set(const std::string& key, EvictionNode* node, int64_t charge) EXCLUDES(mutex_);
-  void Use(EvictionNode* node) EXCLUDES(mutex_);
+  /// What was resident as `old` is resident as `next` from now on; null: was not, or is
+  /// no longer. A replacement counts as a use. REQUIRES: the lock of the object's shard,
+  /// as for all that take an object.
+  void Set(Resident* old, Resident* next) EXCLUDES(mutex_);
+  void Use(Resident* object) EXCLUDES(mutex_);
 
   /// More is resident than may be, even if `bytes` and `objects` of it are about to go.
   bool IsOver(int64_t bytes = 0, int64_t objects = 0) const;
@@ -40,8 +41,8 @@ class Residency {
   /// The key of the object that should leave next. Nobody else is given it, until it is
   /// put back or Set. nullopt: there is none.
   std::optional<std::string> TakeVictim() EXCLUDES(mutex_);
-  /// The victim could not leave. No effect if it has left or was Set meanwhile.
-  void PutBack(EvictionNode* node) EXCLUDES(mutex_);
+  /// The victim could not leave. No effect if it was put back already.
+  void PutBack(Resident* object) EXCLUDES(mutex_);
 
   int64_t bytes() const { return bytes_; }
   int64_t objects() const { return objects_; }

@@ -1,7 +1,7 @@
-// Table: what the cache holds in memory, by key: the published snapshot of resident
-// objects, and, while somebody writes a key, its newest appended row ("head"). Other keys
-// are found in the store, so memory does not grow with what is only stored. Also the
-// appended state of every hash slot.
+// Table: what the cache holds in memory, by key: the resident objects, and an entry for
+// each key that is at work: while somebody writes it, its newest appended row ("head").
+// Other keys are found in the store, so memory does not grow with what is only stored.
+// Also the appended state of every hash slot.
 //
 // Sharded by slot: all keys of a slot, and the slot's own state, are under one lock.
 #pragma once
@@ -12,11 +12,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "flame/base/mutex.h"
-#include "flame/cache/eviction_policy.h"
+#include "flame/cache/resident.h"
 #include "flame/object/key.h"
 #include "flame/object/snapshot.h"
 #include "flame/storage/record.h"
@@ -31,26 +32,25 @@ struct Head {
   std::optional<Row> published;
 };
 
+/// A key at work.
 struct Entry {
-  std::shared_ptr<const Snapshot> published;  // Null: not resident, or absent.
   // Null: nobody writes, nor did lately; ask the store.
   std::unique_ptr<Head> head;
-  int32_t pins = 0;       // Writers between looking at the head and appending.
-  int32_t pending = 0;    // Appended commits that are not published yet.
-  bool loading = false;   // Somebody is looking the head up.
-  bool reading = false;   // Somebody is reading the payload from the store.
-  bool warm = false;      // In the shard\'s `warm`.
-  EvictionNode eviction;  // Counted and queued while `published` is set.
+  int32_t pins = 0;      // Writers between looking at the head and appending.
+  int32_t pending = 0;   // Appended commits that are not published yet.
+  bool loading = false;  // Somebody is looking the head up.
+  bool reading = false;  // Somebody is reading the payload from the store.
+  bool warm = false;     // In the shard's `warm`.
 
   bool idle() const {
-    return published == nullptr && head == nullptr && pins == 0 && pending == 0 &&
-           !loading && !reading;
+    return head == nullptr && pins == 0 && pending == 0 && !loading && !reading;
   }
 };
 
 struct Shard {
   Mutex mutex;
   CondVar changed;  // Of some entry loading or reading ended, or a commit was published.
+  ResidentSet residents GUARDED_BY(mutex);
   std::unordered_map<std::string, Entry> entries GUARDED_BY(mutex);
   uint64_t publishes GUARDED_BY(mutex) =
       0;  // A reader compares it to know that nothing came between.
@@ -59,6 +59,12 @@ struct Shard {
   // often need not look it up each time.
   std::deque<std::string> warm GUARDED_BY(mutex);
   static constexpr size_t kWarmHeads = 16;
+
+  /// Null: not resident, or absent.
+  ResidentPtr FindResident(std::string_view key) const REQUIRES(mutex) {
+    const auto found = residents.find(key);
+    return found == residents.end() ? nullptr : *found;
+  }
 
   /// A writer is done with the key: let its head go, or keep it warm. Tombstones go, so
   /// that they can be folded.

@@ -56,10 +56,13 @@ Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
   ENTER_OR_RETURN();
   for (Op& op : ops) {
     if (op.type == Op::Type::kPut) ARROW_RETURN_NOT_OK(op.key.CheckWritable());
-    if (op.payload != nullptr) {
-      ARROW_ASSIGN_OR_RAISE(
-          op.payload, Compact(std::move(op.payload), options_.compact_below, pool_));
+    if (op.payload == nullptr) continue;
+    // What is packed when it is published is copied then.
+    if (op.type == Op::Type::kPut && MayPack(op.payload->kind(), 0, op.payload->size())) {
+      continue;
     }
+    ARROW_ASSIGN_OR_RAISE(op.payload,
+                          Compact(std::move(op.payload), options_.compact_below, pool_));
   }
 
   // Before the locks: bring the heads into memory and the bytes to where they can be
@@ -90,7 +93,8 @@ Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
     for (size_t index : indexes) {
       locks.push_back(std::make_unique<MutexLock>(table_.shard(index).mutex));
     }
-    auto entry_of = [&](const Key& key) -> Entry& {
+    // clang does not follow locks that are held in a container.
+    auto entry_of = [&](const Key& key) NO_THREAD_SAFETY_ANALYSIS -> Entry& {
       return table_.ShardOf(key).entries[key.text()];
     };
     // A batch that failed meanwhile has taken the heads away: what was decided on them is

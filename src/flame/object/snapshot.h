@@ -24,11 +24,11 @@ struct Patch {
 };
 
 struct Snapshot {
-  uint64_t id = 0;      // Never reused while the server lives.
+  // Of these bytes in memory, never reused while the server lives. 0: too few to count.
+  uint64_t id = 0;
   Version version = 0;  // Of the newest patch, else of the base.
   Version base_version = 0;
   uint64_t seq = 0;           // Of the commit, dense per slot.
-  uint64_t meta_seq = 0;      // Rises with changes that keep the bytes (expiry).
   int64_t modified_ms = 0;    // Wall clock of the commit.
   int64_t expires_at_ms = 0;  // 0 = never.
   std::shared_ptr<const Payload> base;

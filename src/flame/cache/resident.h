@@ -1,0 +1,113 @@
+// Resident: one object in memory, as the table holds it. A small opaque object, which
+// most are, is packed: place in the queues, fields, key and bytes are one allocation, and
+// readers are given snapshots that share its bytes. Any other holds the snapshot that it
+// was made from.
+//
+// Immutable but for the EvictionNode, which Residency's lock guards; thread-safe to
+// share.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <variant>
+
+#include <absl/container/flat_hash_set.h>
+#include <absl/hash/hash.h>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include "flame/cache/eviction_policy.h"
+#include "flame/object/snapshot.h"
+
+namespace flame {
+
+class Resident;
+using ResidentPtr = boost::intrusive_ptr<Resident>;
+
+class Resident final : public EvictionNode {
+ public:
+  /// Objects of up to so many bytes are packed: beyond that the bytes outweigh what is
+  /// held about them, and are better not copied.
+  static constexpr int64_t kMaxPackedBytes = 4096;
+  static bool CanPack(Kind kind, int32_t patch_count, int64_t bytes) {
+    return kind == Kind::kOpaque && patch_count == 0 && bytes <= kMaxPackedBytes;
+  }
+
+  /// REQUIRES: CanPack(). Copies the bytes. `charge`, of this and the next: what the
+  /// object takes of the memory that objects may take (Cache::ChargeOf).
+  static ResidentPtr Packed(std::string_view key, const Snapshot& snapshot,
+                            int64_t charge);
+  static ResidentPtr Shared(std::string_view key,
+                            std::shared_ptr<const Snapshot> snapshot, int64_t charge);
+  /// Bytes that a packed object takes from the allocator, payload and key included.
+  static int64_t PackedFootprint(int64_t key_bytes, int64_t bytes);
+
+  Resident(const Resident&) = delete;
+  Resident& operator=(const Resident&) = delete;
+  ~Resident() = default;
+
+  std::string_view key() const { return {tail(), key_bytes_}; }
+  Version version() const;
+  uint64_t seq() const;
+  int64_t expires_at_ms() const;
+  int64_t bytes() const;  // Payload bytes, base and patches.
+  Kind kind() const;
+
+  /// What a reader gets. Put together anew for a packed object.
+  std::shared_ptr<const Snapshot> snapshot();
+  /// The snapshot that it holds; null: it is packed.
+  std::shared_ptr<const Snapshot> shared_snapshot() const;
+  /// Somebody beside the table holds its bytes. REQUIRES: the lock of its shard, so that
+  /// nobody begins to.
+  bool in_use() const;
+
+ private:
+  struct PackedFields {
+    Version version;
+    uint64_t seq;
+    int64_t modified_ms;
+    int64_t expires_at_ms;
+  };
+  using Form = std::variant<PackedFields, std::shared_ptr<const Snapshot>>;
+
+  Resident(std::string_view key, Form form, uint16_t packed_bytes, int64_t charge);
+  static ResidentPtr Make(std::string_view key, Form form, uint16_t packed_bytes,
+                          int64_t charge);
+  // Key, then packed bytes, lie behind the fields.
+  const char* tail() const { return reinterpret_cast<const char*>(this + 1); }
+  char* tail() { return reinterpret_cast<char*>(this + 1); }
+
+  friend void intrusive_ptr_add_ref(Resident* resident) {
+    resident->references_.fetch_add(1, std::memory_order_relaxed);
+  }
+  friend void intrusive_ptr_release(Resident* resident);
+
+  // The fields are in this order so that none is padded.
+  const uint16_t packed_bytes_;
+  std::atomic<uint32_t> references_{0};
+  const uint32_t key_bytes_;
+  const Form form_;
+};
+
+/// By key; found with any string.
+struct ResidentHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view key) const { return absl::HashOf(key); }
+  size_t operator()(const ResidentPtr& resident) const {
+    return absl::HashOf(resident->key());
+  }
+};
+struct ResidentEq {
+  using is_transparent = void;
+  static std::string_view KeyOf(std::string_view key) { return key; }
+  static std::string_view KeyOf(const ResidentPtr& resident) { return resident->key(); }
+  template <typename A, typename B>
+  bool operator()(const A& a, const B& b) const {
+    return KeyOf(a) == KeyOf(b);
+  }
+};
+using ResidentSet = absl::flat_hash_set<ResidentPtr, ResidentHash, ResidentEq>;
+
+}  // namespace flame

@@ -1,0 +1,86 @@
+// What a resident object gives its readers, packed or not.
+#include "flame/cache/resident.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace flame {
+namespace {
+
+std::shared_ptr<const Snapshot> SnapshotOf(const std::vector<std::string>& chunks) {
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->version = snapshot->base_version = 3;
+  snapshot->seq = 4;
+  snapshot->modified_ms = 5;
+  snapshot->expires_at_ms = 6;
+  Chunks buffers;
+  for (const std::string& chunk : chunks) {
+    buffers.push_back(arrow::Buffer::FromString(chunk));
+    snapshot->bytes += std::ssize(chunk);
+  }
+  snapshot->base = Payload::Opaque(std::move(buffers));
+  return snapshot;
+}
+
+std::string BytesOf(const Snapshot& snapshot) {
+  std::string bytes;
+  for (const auto& chunk : snapshot.base->chunks()) bytes += chunk->ToString();
+  return bytes;
+}
+
+TEST(ResidentTest, APackedObjectGivesBackWhatItWasMadeFrom) {
+  for (const std::vector<std::string>& chunks :
+       {std::vector<std::string>{}, {""}, {"one"}, {"one", "", "two"}}) {
+    const auto original = SnapshotOf(chunks);
+    const auto resident = Resident::Packed("a/b/c", *original, 77);
+    EXPECT_EQ(resident->key(), "a/b/c");
+    EXPECT_EQ(resident->charge, 77);
+    EXPECT_EQ(resident->version(), 3);
+    EXPECT_EQ(resident->seq(), 4u);
+    EXPECT_EQ(resident->expires_at_ms(), 6);
+    EXPECT_EQ(resident->bytes(), original->bytes);
+    EXPECT_EQ(resident->kind(), Kind::kOpaque);
+    EXPECT_EQ(resident->shared_snapshot(), nullptr);
+    const auto read = resident->snapshot();
+    EXPECT_EQ(BytesOf(*read), BytesOf(*original));
+    EXPECT_EQ(read->version, 3);
+    EXPECT_EQ(read->base_version, 3);
+    EXPECT_EQ(read->seq, 4u);
+    EXPECT_EQ(read->modified_ms, 5);
+    EXPECT_EQ(read->expires_at_ms, 6);
+    EXPECT_EQ(read->bytes, original->bytes);
+    EXPECT_EQ(read->patch_count, 0);
+  }
+}
+
+TEST(ResidentTest, AReaderKeepsPackedBytesAlive) {
+  auto resident = Resident::Packed("a/b/c", *SnapshotOf({"bytes"}), 1);
+  EXPECT_FALSE(resident->in_use());
+  const auto read = resident->snapshot();
+  EXPECT_TRUE(resident->in_use());
+  resident.reset();
+  EXPECT_EQ(BytesOf(*read), "bytes");
+}
+
+TEST(ResidentTest, ASharedObjectGivesOutTheSnapshotItself) {
+  auto original = SnapshotOf({"bytes"});
+  const auto* address = original.get();
+  const auto resident = Resident::Shared("a/b/c", std::move(original), 1);
+  EXPECT_FALSE(resident->in_use());
+  const auto read = resident->snapshot();
+  EXPECT_EQ(read.get(), address);
+  EXPECT_TRUE(resident->in_use());
+  EXPECT_EQ(resident->version(), 3);
+  EXPECT_EQ(resident->bytes(), 5);
+}
+
+TEST(ResidentTest, OnlySmallOpaqueObjectsWithoutPatchesArePacked) {
+  EXPECT_TRUE(Resident::CanPack(Kind::kOpaque, 0, Resident::kMaxPackedBytes));
+  EXPECT_FALSE(Resident::CanPack(Kind::kOpaque, 0, Resident::kMaxPackedBytes + 1));
+  EXPECT_FALSE(Resident::CanPack(Kind::kOpaque, 1, 1));
+  EXPECT_FALSE(Resident::CanPack(Kind::kNative, 0, 1));
+}
+
+}  // namespace
+}  // namespace flame
