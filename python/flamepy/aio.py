@@ -19,8 +19,9 @@ Cancellation. When the awaiting task is cancelled (also by `asyncio.wait_for`), 
 once, and the call is given up: a stream that is being read is cancelled, an upload stops and
 leaves nothing behind, a download removes its unfinished file, nothing is tried again. A write
 that the server has already is applied, as after `Timeout`. A thread that waits for a server that
-says nothing ends at the call's ``timeout=``, or when the connection is lost (one with an upload
-that the server does not read: only then); when too many wait so, new calls raise `Unavailable`.
+says nothing ends at the call's ``timeout=``, or when the connection is lost. One with an upload
+that the server does not read ends only then: over TCP within a minute, after which the connection
+is given up. When too many threads wait so, new calls raise `Unavailable`.
 Pass ``timeout=``, or give it to `AsyncClient`.
 """
 

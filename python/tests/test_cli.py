@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -221,3 +222,25 @@ def test_doctor_says_what_to_do(client, home, start_server):
         assert found["state"] == "failed"
     finally:
         os.kill(server.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "state", "words"),
+    [(3600, "warning", "s behind"), (-3600, "warning", "s ahead"), (1, "ok", "s behind")],
+)
+def test_doctor_compares_clocks(client, ahead, state, words):
+    """The clock of this process is so many seconds ahead of the server's."""
+    code = (
+        "import sys, time; real = time.time\n"
+        f"time.time = lambda: real() + {ahead}\n"
+        "from flamepy.cli import main; sys.exit(main(['doctor', '--json']))"
+    )
+    env = {**os.environ, "PYTHONPATH": PATH}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=True)
+    found = {finding["check"]: finding for finding in map(json.loads, done.stdout.splitlines())}
+    assert found["clock"]["state"] == state
+    assert ("NTP" in found["clock"]["advice"]) == (state == "warning")
+    assert found["clock"]["text"].endswith(words)
+    skew = float(re.search(r"[\d.]+", found["clock"]["text"])[0])
+    assert skew == pytest.approx(abs(ahead), abs=2)
+    assert {f["state"] for name, f in found.items() if name != "clock"} == {"ok"}

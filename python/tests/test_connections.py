@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import signal
@@ -16,7 +17,8 @@ from pathlib import Path
 import flamepy
 import pytest
 from flamepy import get_object, put_object
-from flamepy.core import transport
+from flamepy.core import transport, waiting
+from harness.wait import until
 
 
 @pytest.fixture
@@ -91,6 +93,59 @@ def test_a_server_that_does_not_answer_in_time(start_server, home, monkeypatch):
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert get_object(ref, timeout=10)
+
+
+class Relay:
+    """A way to a server on which what a client sends can be held up."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        # So little that gRPC, which may send some MiB unasked, has to wait for the socket.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.endpoint = f"grpc://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.open = threading.Event()
+        self.open.set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            server = socket.create_connection(("127.0.0.1", self._port))
+            for way in ((client, server, self.open), (server, client, None)):
+                threading.Thread(target=self._pass_on, args=way, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, sink: socket.socket, gate) -> None:
+        with source, sink, contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+                if gate is not None:
+                    gate.wait()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such bound")
+def test_the_thread_of_a_blocked_upload_ends(server, home, monkeypatch):
+    """It waited for as long as the connection was there, on which nothing was taken any more."""
+    options = {**dict(transport._GRPC_OPTIONS), "grpc.keepalive_timeout_ms": 3000}
+    monkeypatch.setattr(transport, "_GRPC_OPTIONS", list(options.items()))
+    relay = Relay(server.port)
+    with flamepy.Client(relay.endpoint) as client:
+        client.put_object("a/b", 1)
+        relay.open.clear()
+        with pytest.raises(flamepy.Timeout):
+            client.put_object("a/b", bytes(50_000_000), timeout=0.3)
+        assert busy_threads() > 0  # The upload fills the socket; its deadline changes nothing.
+        until(lambda: busy_threads() == 0, "the thread of the upload ends")
+        relay.open.set()
+        ref = client.put_object("a/b", 2, timeout=10)
+    assert get_object(ref) == 2
+
+
+def busy_threads() -> int:
+    """Threads that are within a call."""
+    threads = [thread for thread in threading.enumerate() if thread.name == "flamepy-call"]
+    return len(threads) - len(waiting._idle)
 
 
 def in_thread(function, *arguments):

@@ -9,10 +9,12 @@ import select
 import signal
 import sys
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 import flamepy
 import pytest
+from flamepy.core import progress
 
 PRELUDE = "import flamepy, sys, os; print('before', flush=True)\n"
 TRANSFER = """
@@ -94,6 +96,33 @@ def test_large_objects_have_bars_too(session):
     assert "put …" in output
     assert "get …" in output
     assert remains(output) == "before\n"
+
+
+@pytest.fixture
+def bars(monkeypatch) -> list:
+    """What bars are told: label, bytes in all, and the steps; they are shown to nobody."""
+    told = []
+
+    @contextmanager
+    def task(label, total):
+        steps = []
+        told.append((label, total, steps))
+        yield steps.clear, steps.append
+
+    monkeypatch.setattr(progress.Transfers, "visible", lambda _: True)
+    monkeypatch.setattr(progress._display, "task", task)
+    return told
+
+
+def test_files_move_a_bar_in_small_steps(session, file, bars):
+    """The server sends rows of up to 1 GiB: a bar that counted rows stood still, then was full."""
+    ref = flamepy.upload_object(f"{session}/file", file)
+    flamepy.download_object(ref, file.with_suffix(".copy"))
+    assert [label for label, _, _ in bars] == [f"put {ref.key}", f"get {ref.key}"]
+    for _, total, steps in bars:
+        assert total == 300_000_000
+        assert len(steps) == 72  # Of 4 MiB.
+    assert sum(bars[1][2]) == 300_000_000
 
 
 def test_an_error_leaves_a_tidy_screen(start_server, home, monkeypatch, file):

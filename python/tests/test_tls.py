@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import json
+import socket
 
 import flamepy
 import pytest
-from flamepy import get_object, put_object
+from flamepy import cli, get_object, put_object
 from harness.certificates import DAY, Authority, now
+from harness.wait import until
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +106,11 @@ def test_a_certificate_for_another_host(serve, configure, authority):
 
 
 def test_a_certificate_that_expires_while_the_server_runs(serve, configure, authority):
-    until = now() + datetime.timedelta(seconds=5)
-    server = serve(authority.issue("127.0.0.1", "localhost", not_after=until))
+    end = now() + datetime.timedelta(seconds=5)
+    server = serve(authority.issue("127.0.0.1", "localhost", not_after=end))
     configure(server.endpoint, authority.file)
     ref = put_object("a/b", [1])
-    while now() <= until + datetime.timedelta(seconds=1):
+    while now() <= end + datetime.timedelta(seconds=1):
         assert get_object(ref) == [1]
     configure(server.endpoint.replace("127.0.0.1", "localhost"), authority.file)
     assert refusal("has expired").reason == "expired"
@@ -191,3 +194,119 @@ def test_half_a_pair(secure, configure, authority, monkeypatch):
     monkeypatch.setenv("FLAME_CERT_FILE", str(authority.issue("client")[0]))
     with pytest.raises(flamepy.InvalidConfig, match="both cert_file and key_file"):
         put_object("a/b", 1)
+
+
+@pytest.fixture
+def diagnose(capsys):
+    """What `flamepy doctor` finds: the findings by the names of the checks."""
+
+    def run(code: int) -> dict[str, dict]:
+        assert cli.main(["doctor", "--json"]) == code
+        lines = capsys.readouterr().out.splitlines()
+        return {found["check"]: found for found in map(json.loads, lines)}
+
+    return run
+
+
+def test_doctor_is_content_with_a_certificate(mutual, configure, authority, diagnose):
+    configure(mutual.endpoint, authority.file, authority.issue("client"))
+    found = diagnose(0)
+    assert {finding["state"] for finding in found.values()} == {"ok"}
+    assert list(found)[:4] == ["configuration", "endpoint", "certificate", "server"]
+    assert "more days" in found["certificate"]["text"]
+
+
+@pytest.mark.parametrize(("days", "state"), [(13, "warning"), (15, "ok")])
+def test_doctor_warns_of_a_certificate_that_ends_soon(
+    serve, configure, authority, diagnose, days, state
+):
+    end = now() + days * DAY + DAY / 2
+    server = serve(authority.issue("127.0.0.1", not_after=end))
+    configure(server.endpoint, authority.file)
+    found = diagnose(0)["certificate"]
+    assert (found["state"], found["advice"]) == (state, "renew it" if state == "warning" else "")
+    assert found["text"] in (f"valid for {days} more days", f"valid for {days + 1} more days")
+
+
+def certificate_that_failed(found: dict[str, dict]) -> tuple[str, str]:
+    """The text and the advice of the last finding: nothing after it could go well."""
+    assert list(found) == ["configuration", "endpoint", "certificate"]
+    assert found["certificate"]["state"] == "failed"
+    return found["certificate"]["text"], found["certificate"]["advice"]
+
+
+def test_doctor_and_an_unknown_authority(secure, configure, stranger, diagnose):
+    for ca in (None, stranger.file):
+        configure(secure.endpoint, ca)
+        text, advice = certificate_that_failed(diagnose(1))
+        assert "not trusted here" in text
+        assert "FLAME_CA_FILE" in advice
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_doctor_and_a_certificate_for_another_host(serve, configure, authority, diagnose, name):
+    server = serve(authority.issue("cache.example.org"))
+    configure(server.endpoint.replace("127.0.0.1", name), authority.file)
+    text, advice = certificate_that_failed(diagnose(1))
+    assert "for another host" in text
+    assert "connect by a name that it has" in advice
+
+
+def test_doctor_and_an_expired_certificate(serve, configure, authority, diagnose):
+    end = now() + datetime.timedelta(seconds=5)  # A server does not start with an expired one.
+    server = serve(authority.issue("127.0.0.1", not_after=end))
+    configure(server.endpoint, authority.file)
+    until(lambda: now() > end + datetime.timedelta(seconds=1), "the certificate has expired")
+    text, advice = certificate_that_failed(diagnose(1))
+    assert "has expired" in text
+    assert advice.startswith("renew it there")
+
+
+def test_doctor_and_a_server_without_tls(server, configure, authority, diagnose):
+    configure(server.endpoint.replace("grpc", "grpcs"), authority.file)
+    text, advice = certificate_that_failed(diagnose(1))
+    assert "does not speak TLS" in text
+    assert "write grpc://" in advice
+
+
+def test_doctor_and_a_server_that_says_nothing(home, configure, monkeypatch, diagnose):
+    monkeypatch.setattr(cli.doctor, "_PATIENCE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        configure(f"grpcs://127.0.0.1:{silent.getsockname()[1]}")
+        text, _ = certificate_that_failed(diagnose(1))
+    assert "timed out" in text
+
+
+def test_doctor_and_files_that_hold_nothing(secure, configure, authority, tmp_path, diagnose):
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    for ca, pair in ((empty, None), (authority.file, (empty, empty)), (tmp_path / "none", None)):
+        configure(secure.endpoint, ca, pair)
+        text, advice = certificate_that_failed(diagnose(1))
+        assert str(tmp_path) in text
+        assert advice == "correct the file or the variable"
+
+
+@pytest.mark.parametrize("shown", ["none", "unknown", "expired"])
+def test_doctor_and_a_client_certificate_that_will_not_do(
+    mutual, configure, authority, stranger, diagnose, shown
+):
+    """A TLS 1.3 handshake has ended well for the client before the server looks at it."""
+    pairs = {
+        "none": None,
+        "unknown": stranger.issue("client"),
+        "expired": authority.issue("client", not_before=now() - 2 * DAY, not_after=now() - DAY),
+    }
+    configure(mutual.endpoint, authority.file, pairs[shown])
+    found = diagnose(1)
+    assert list(found)[2:] == ["certificate", "server"]
+    assert (found["certificate"]["state"], found["server"]["state"]) == ("ok", "failed")
+    assert "client certificate" in found["server"]["text"]
+    assert "set cert_file and key_file" in found["server"]["advice"]
+
+
+def test_doctor_and_a_client_without_tls(secure, configure, diagnose):
+    configure(secure.endpoint.replace("grpc+tls", "grpc"))
+    found = diagnose(1)["server"]
+    assert found["state"] == "failed"
+    assert "write grpcs://" in found["text"] + found["advice"]

@@ -16,8 +16,12 @@ from harness.wait import until
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 WORDS = {
     "append_and_follow.py": ["rows now", "26,115", "°C", "1 object deleted"],
-    "cached_function.py": ["second call", "EWR", "JFK", "LGA"],
+    "cached_function.py": ["second call", "EWR", "JFK", "LGA", "expires in"],
     "files.py": ["same: True", "replaced v1 by v2", "the newest is v2", "1 file deleted"],
+    "many_at_once.py": [
+        *("365 days of flights", "one by one", "at once"),
+        *("nothing happened within 0.2 s", "v1, seen", "731 objects deleted"),
+    ],
     "quickstart.py": ["Put and get", "336,776", "objects", "deleted"],
     "shared_frame.py": ["336,776 rows put", "Worst day of each month", "1 object deleted"],
 }
@@ -81,8 +85,12 @@ def test_it_runs_where_nothing_is_configured(example, home):
 def test_a_cached_function_is_computed_once_for_all_processes(fs_server, tmp_path):
     env = {"FLAME_CACHE_ENDPOINT": fs_server.endpoint}
     run("cached_function.py", tmp_path, **env)
-    listing = "import flamepy; print([(i.key, i.version) for i in flamepy.list_objects({!r})])"
-    command = [sys.executable, "-c", listing.format("example-cached-function/v1")]
+    listing = (
+        "import flamepy\n"
+        "for i in flamepy.list_objects('example-cached-function/v1'):\n"
+        "    print(i.key, i.version, i.expires_at.isoformat())"  # An hour after it was computed.
+    )
+    command = [sys.executable, "-c", listing]
     environment = clean_environment(tmp_path, PYTHONPATH=str(ROOT / "python"), **env)
     before = subprocess.check_output(command, env=environment)
     assert before.count(b"delay_interval-") == 3

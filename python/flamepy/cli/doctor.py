@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import flamepy
 from flamepy.cli.commands import server_info
 from flamepy.cli.output import Output, age, size
-from flamepy.core import embedded
+from flamepy.core import embedded, tls
 from flamepy.core.client import Client
 from flamepy.core.context import (
     FlameClientTls,
@@ -24,7 +24,7 @@ from flamepy.core.context import (
     default_file,
     settings_in_environment,
 )
-from flamepy.core.errors import FlameError
+from flamepy.core.errors import FlameError, InvalidConfig, TlsError
 from flamepy.core.transport import connect
 
 __all__ = ["run"]
@@ -92,10 +92,16 @@ def _checks(client: Client, options: argparse.Namespace) -> Iterator[Finding]:
     yield Finding("endpoint", "ok", f"{endpoint} (from {origin}) accepts connections")
     if url.scheme == "grpc+tls":
         files = context.cache_tls or FlameClientTls()
-        yield _certificate(url.hostname or "", url.port or 443, files)
+        certificate = _certificate(endpoint, files)
+        yield certificate
+        if certificate.state == "failed":
+            return
 
     try:
         info = server_info(client, options.timeout)
+    except TlsError as error:
+        yield _about_tls("server", error)
+        return
     except FlameError as error:
         yield Finding("server", "failed", str(error), "see the server's log; is this port its own?")
         return
@@ -160,23 +166,29 @@ def _round_trip(client: Client) -> Iterator[Finding]:
     )
 
 
-def _certificate(host: str, port: int, files: FlameClientTls) -> Finding:
+def _certificate(endpoint: str, files: FlameClientTls) -> Finding:
+    """The server's certificate, as whoever connects with `files` sees it."""
+    url = urlsplit(endpoint)
+    host, port = url.hostname or "", url.port or 443
     try:
+        tls.options(files)  # Says of a file what is wrong with it.
         context = ssl.create_default_context(cafile=files.ca_file)
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # Python 3.13 is stricter than gRPC.
         if files.cert_file is not None:
             context.load_cert_chain(files.cert_file, files.key_file)
         context.set_alpn_protocols(["h2"])
-        plain = socket.create_connection((host, port), _PATIENCE_SECONDS)
-        with context.wrap_socket(plain, server_hostname=host) as tls:
-            ends = ssl.cert_time_to_seconds(tls.getpeercert()["notAfter"])  # type: ignore
+        with (
+            socket.create_connection((host, port), _PATIENCE_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secure,
+        ):
+            ends = ssl.cert_time_to_seconds(secure.getpeercert()["notAfter"])  # type: ignore
+    except InvalidConfig as error:
+        return Finding("certificate", "failed", str(error), "correct the file or the variable")
     except (OSError, ValueError) as error:
-        return Finding(
-            "certificate",
-            "failed",
-            str(error),
-            "set FLAME_CA_FILE to the authority's certificate; renew it if it has expired; the "
-            "server's must name this host",
-        )
+        meaning = tls.explain(str(error), "connect", endpoint, files.cert_file is not None)
+        if meaning is not None:
+            return _about_tls("certificate", meaning)
+        return Finding("certificate", "failed", str(error), "see the server's log")
     days = (ends - time.time()) / 86400
     soon = days < _MIN_CERTIFICATE_DAYS
     return Finding(
@@ -185,6 +197,12 @@ def _certificate(host: str, port: int, files: FlameClientTls) -> Finding:
         f"valid for {days:.0f} more days",
         "renew it" if soon else "",
     )
+
+
+def _about_tls(check: str, error: TlsError) -> Finding:
+    """Its message has both: what is the matter; what to do."""
+    text, _, advice = str(error).partition("; ")
+    return Finding(check, "failed", text, advice)
 
 
 def _room(info: dict[str, Any], host: Optional[str]) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from flamepy.core.object_cache import Entry, Payload
 from flamepy.core.payload import aligned
 from flamepy.core.progress import Transfers
 from flamepy.core.refs import ObjectRef
-from flamepy.core.replies import Batches, Reply, read_rows
+from flamepy.core.replies import Reply, Shown, read_rows
 from flamepy.core.transport import Connection, Deadline, next_op_id
 from flamepy.core.uploads import RowStream, put_stream, stream_of
 
@@ -250,14 +250,14 @@ class Documents:
             return reply.entry()
         return self._extend(key, known, reply.base_version, reply.version, reply.patches, deadline)
 
-    def _shown(self, key: str, deadline: Deadline) -> Callable[[Batches], Batches]:
-        """Batches of `key` that show their progress."""
+    def _shown(self, key: str, deadline: Deadline) -> Shown:
+        """For a reply that brings `key`."""
 
         def total() -> Optional[int]:
             found = self.stat(key, deadline)
             return found and int(found["bytes"])
 
-        return lambda batches: self._transfers.receiving(f"get {key}", total, batches)
+        return lambda items: self._transfers.receiving(f"get {key}", total, items)
 
     def _extend(
         self,
@@ -431,9 +431,9 @@ class Stock:
                 may_repeat=False,
             )
 
-    def _shown(self, key: str) -> Callable[[Batches], Batches]:
-        """Batches of `key` that show their progress; this server does not tell sizes."""
-        return lambda batches: self._transfers.receiving(f"get {key}", lambda: None, batches)
+    def _shown(self, key: str) -> Shown:
+        """For a reply that brings `key`; this server does not tell sizes."""
+        return lambda items: self._transfers.receiving(f"get {key}", lambda: None, items)
 
     def _refuse(self, options: WriteOptions) -> None:
         if options.if_version is not None:

@@ -3,6 +3,10 @@
 Shown on standard error when it is a terminal, `rich` is installed (``pip install
 flamepy[progress]``), and neither ``FLAME_PROGRESS=0`` nor ``progress=False`` says no. All
 transfers of a process share one display, which is gone without a trace when the last ends.
+
+Uploads and downloads of files move their bars in steps of 4 MiB. pyarrow tells nothing of a
+message before it is whole, and the server sends up to 1 GiB in one: until it is there, the bar
+of a download or a get stands still.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, TypeVar, Union
 
 import pyarrow as pa
 
@@ -27,6 +31,7 @@ _MIN_BYTES = 8 << 20
 _LABEL_MAX = 30
 
 Advance = Callable[[int], None]
+Item = TypeVar("Item", pa.Buffer, tuple[pa.RecordBatch, Any])
 
 
 class Transfers:
@@ -66,26 +71,28 @@ class Transfers:
             yield replace(stream, open=batches)
 
     def receiving(
-        self,
-        label: str,
-        total: Callable[[], Optional[int]],
-        batches: Iterable[tuple[pa.RecordBatch, Any]],
-    ) -> Iterable[tuple[pa.RecordBatch, Any]]:
-        """Batches as they arrive; `total` tells how many bytes all of them have."""
-        return self._receiving(label, total, batches) if self.visible() else batches
+        self, label: str, total: Callable[[], Optional[int]], items: Iterable[Item]
+    ) -> Iterable[Item]:
+        """Items as they arrive; each counts when the next one is asked for.
+
+        Parameters
+        ----------
+        total : callable
+            Bytes of all items, None if nobody knows. Called only if a bar can be seen.
+        items : iterable
+            Buffers, or record batches with their metadata.
+        """
+        return self._receiving(label, total, items) if self.visible() else items
 
     def _receiving(
-        self,
-        label: str,
-        total: Callable[[], Optional[int]],
-        batches: Iterable[tuple[pa.RecordBatch, Any]],
-    ) -> Iterator[tuple[pa.RecordBatch, Any]]:
+        self, label: str, total: Callable[[], Optional[int]], items: Iterable[Item]
+    ) -> Iterator[Item]:
         size = total()
         if size is not None and size < _MIN_BYTES:
-            yield from batches
+            yield from items
             return
         with _display.task(label, size) as (_, advance):
-            yield from _counted(batches, lambda item: _batch_bytes(item[0]), advance)
+            yield from _counted(items, _item_bytes, advance)
 
 
 _OFF = ("0", "false", "no", "off")
@@ -95,6 +102,10 @@ def _counted(items: Iterable[Any], size: Callable[[Any], int], advance: Advance)
     for item in items:
         yield item
         advance(size(item))
+
+
+def _item_bytes(item: Union[pa.Buffer, tuple[pa.RecordBatch, Any]]) -> int:
+    return _batch_bytes(item[0]) if isinstance(item, tuple) else item.size
 
 
 def _batch_bytes(batch: pa.RecordBatch) -> int:

@@ -17,11 +17,12 @@ from flamepy.core.object_cache import Entry, Payload
 from flamepy.core.payload import aligned
 from flamepy.core.transport import Connection, Deadline
 
-__all__ = ["Batches", "Reply", "read_rows"]
+__all__ = ["Reply", "Shown", "read_rows"]
 
-Batches = Iterable[tuple[pa.RecordBatch, Any]]
-"""Record batches with their metadata, as they arrive."""
+Shown = Callable[[Iterable[Any]], Iterable[Any]]
+"""Shows the progress of what goes by: record batches with their metadata, or buffers."""
 
+_PIECE_BYTES = 4 << 20
 _REPLY_KEY = b"flame.cache.reply"
 _BASE_VERSION_KEY = b"flame.cache.base_version"
 
@@ -55,7 +56,7 @@ class Reply:
         ticket: bytes,
         deadline: Deadline,
         operation: str,
-        shown: Callable[[Batches], Batches],
+        shown: Shown,
     ) -> Reply:
         """Read a reply of either dialect to its end; `shown` sees the batches arrive."""
         schema, batches = connection.read(ticket, deadline, operation)
@@ -100,15 +101,25 @@ def read_rows(
     key: str,
     ticket: bytes,
     deadline: Deadline,
-    shown: Callable[[Batches], Batches],
+    shown: Shown,
 ) -> Iterator[pa.Buffer]:
+    """The bytes of an opaque object in pieces of at most 4 MiB; `shown` sees them go by.
+
+    A row has up to 1 GiB: whoever writes it to a disk is stopped, and shows its progress,
+    between the pieces.
+    """
     schema, batches = connection.read(ticket, deadline, f"get {key}")
     if (schema.metadata or {}).get(native.FORMAT_KEY) == native.FORMAT_ARROW:
         raise WrongKind(f"{key} is a table, not a file; read it with get_object")
-    for _, kind, data in _rows(shown(batches)):
-        if kind != "base":
-            raise WrongKind(f"{key} has patches, so it is no file; read it with get_object")
-        yield data
+
+    def pieces() -> Iterator[pa.Buffer]:
+        for _, kind, data in _rows(batches):
+            if kind != "base":
+                raise WrongKind(f"{key} has patches, so it is no file; read it with get_object")
+            for start in range(0, data.size, _PIECE_BYTES):
+                yield data.slice(start, min(_PIECE_BYTES, data.size - start))
+
+    yield from shown(pieces())
 
 
 def _rows(batches: Iterable[tuple[pa.RecordBatch, Any]]) -> Iterator[tuple[int, str, pa.Buffer]]:

@@ -1,4 +1,4 @@
-"""TLS as a client sees it: its files, checked, and what gRPC's messages about it mean."""
+"""TLS as a client sees it: its files, checked, and what messages about it mean."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from flamepy.core.errors import InvalidConfig, TlsError
 
 __all__ = ["explain", "options"]
 
-# What gRPC says when it could not connect (OpenSSL's words, and BoringSSL's of older wheels),
-# and what it means.
+# What gRPC (OpenSSL's words, and BoringSSL's of older wheels) and Python's `ssl` say when they
+# could not connect, a name for it, and what it means; what to do.
 _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (
         r"certificate has expired",
@@ -24,7 +24,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         "the server's certificate is not valid yet; check the clocks of both machines",
     ),
     (
-        r"is not in peer certificate|hostname mismatch",
+        r"is not in peer certificate|(hostname|ip address) mismatch",
         "wrong_host",
         "the server's certificate is for another host; connect by a name that it has, or issue "
         "one with this name",
@@ -81,7 +81,7 @@ def options(tls: Optional[FlameClientTls]) -> dict[str, Any]:
 
 
 def explain(text: str, operation: str, endpoint: str, has_certificate: bool) -> Optional[TlsError]:
-    """What gRPC's `text` means if TLS is the matter; None if it is not."""
+    """What the `text` of an error means if TLS is the matter; None if it is not."""
     where = operation if endpoint in operation else f"{operation} at {endpoint}"
     for pattern, reason, meaning in _MEANINGS:
         if re.search(pattern, text, re.IGNORECASE):
@@ -92,8 +92,8 @@ def explain(text: str, operation: str, endpoint: str, has_certificate: bool) -> 
         meaning = "the server closed the connection at once; if it speaks TLS, write grpcs://"
         return TlsError(f"{where}: {meaning}", "client_without_tls")
     meaning = (
-        "the server closed the connection at once: it does not accept the client certificate "
-        "(cert_file), which may have expired or be of an authority that it does not trust"
+        "the server closed the connection at once: it does not accept the client certificate; "
+        "set cert_file and key_file to one that has not expired, of an authority that it trusts"
         if has_certificate
         else "the server closed the connection at once: it asks for a client certificate; set "
         "cert_file and key_file (FLAME_CERT_FILE, FLAME_KEY_FILE)"

@@ -35,11 +35,19 @@ __all__ = ["Connection", "Deadline", "connect", "next_op_id"]
 
 T = TypeVar("T")
 
+_STUCK_SECONDS = 60
+
 _GRPC_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),  # A new client tries at once, whatever failed before.
+    # Nothing else ends a write to a connection that the other side does not read any more: no
+    # deadline, and not closing the client. The second one is TCP_USER_TIMEOUT, which gRPC sets
+    # only where keepalive is on; pings so far apart are never sent (and servers refuse many).
+    ("grpc.keepalive_time_ms", 2**31 - 2),
+    ("grpc.keepalive_timeout_ms", _STUCK_SECONDS * 1000),
 ]
+"""A TCP connection is lost when what was sent is not taken for `_STUCK_SECONDS`."""
 
 _GRACE_SECONDS = 0.25
 _ANSWER_SECONDS = 5.0  # For a server at the default endpoint to say what it is.
@@ -189,7 +197,7 @@ class Connection:
                     raise broken or pa.ArrowException("the server closed the call unanswered")
             return answer.to_pybytes()
 
-        try:  # gRPC's deadline does not end a write that waits for a server that reads nothing.
+        try:  # gRPC's deadline does not end a write to a connection that is not read: see above.
             return wait_for(send, at_most=deadline.left())
         except Expired:
             raise deadline.expired(operation) from None

@@ -8,7 +8,10 @@ no signal ever reaches, call by themselves.
 A call that is given up is left behind: a stream that is being read is cancelled at once, an
 upload stops before its next batch, nothing is tried again, and whatever still arrives is
 dropped. A thread that waits for a server which says nothing ends with the call: at its
-``timeout=``, or when the connection is lost. Such threads do not keep the process alive.
+``timeout=``, or when the connection is lost. One that writes to a connection that nobody reads
+ends only with the connection: gRPC completes a write, also that of a cancelled call, when the
+socket has taken its bytes. `transport` bounds that over TCP to a minute; a server on a Unix
+socket has to read on, or to end. Such threads do not keep the process alive.
 """
 
 from __future__ import annotations
