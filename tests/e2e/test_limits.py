@@ -55,6 +55,9 @@ def test_an_object_over_the_limit_is_refused_in_every_way_it_can_come(limited):
         client.put("app/s/o", b"x" * (MIB - 100))  # The version column counts, too.
         with refused("too_large"):
             client.patch("app/s/o", over)
+        with refused("too_large") as refusal:
+            client.patch("app/s/o", b"x" * 101)  # The object with its patches, too.
+        assert "limits.object" in refusal.message
         assert client.stat("app/s/o")["patches"] == 0
     assert scrape(server.http)("flame_in_flight_bytes", direction="in") == 0
 

@@ -90,6 +90,7 @@ CacheOptions CacheOptionsOf(const ServerConfig& config) {
   options.durability = config.sync == ServerConfig::Sync::kAlways ? Durability::kDisk
                                                                   : Durability::kProcess;
   options.max_patches = static_cast<int32_t>(config.patches_max);
+  options.max_object_bytes = config.limits.object;
   options.max_tombstones = config.tombstones_max;
   options.eviction = EvictionOptionsOf(config.eviction);
   return options;

@@ -38,6 +38,8 @@ namespace flame {
 struct CacheOptions {
   Durability durability = Durability::kProcess;  // Of writes that do not ask for another.
   int32_t max_patches = 1000;                    // Per object.
+  // Payload bytes of an object with its patches; unset: no bound.
+  std::optional<int64_t> max_object_bytes;
   // Exact ones; beyond that slots are folded into their floors.
   int64_t max_tombstones = 100'000;
   // Smaller payloads are copied out of the message that brought them.

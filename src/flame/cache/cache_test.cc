@@ -238,6 +238,19 @@ TYPED_TEST(CacheContractTest, C11_AThousandPatchesAreTheMost) {
   EXPECT_OK(this->Patch("a/s/o", "p").status());
 }
 
+TYPED_TEST(CacheContractTest, AnObjectGrowsToTheMostThatItMayHave) {
+  CacheOptions options;
+  options.max_object_bytes = 10;
+  this->Reopen(options);
+  EXPECT_TRUE(IsError(this->Put("a/s/o", "eleven byte").status(), ErrorCode::kTooLarge));
+  ASSERT_OK(this->Put("a/s/o", "12345678").status());
+  EXPECT_TRUE(IsError(this->Patch("a/s/o", "abc").status(), ErrorCode::kTooLarge));
+  EXPECT_EQ(this->Get("a/s/o"), "v1 12345678");
+  ASSERT_OK(this->Patch("a/s/o", "ab").status());
+  EXPECT_TRUE(IsError(this->Patch("a/s/o", "c").status(), ErrorCode::kTooLarge));
+  EXPECT_EQ(*this->Put("a/s/o", "1"), 3);
+}
+
 // --- Deleting and listing
 // ---------------------------------------------------------------------------------------
 

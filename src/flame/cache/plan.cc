@@ -185,7 +185,17 @@ Result<Cache::Planned> Cache::Plan(const RequestContext& context, const Op& op,
     }
     if (op.options.ttl_ms > 0) next.expires_at_ms = ExpiryOf(op.options.ttl_ms);
   }
-  if (writes) ARROW_RETURN_NOT_OK(CheckFits(op.key, next));
+  if (writes) {
+    const int64_t bytes = next.base_bytes + next.patch_bytes;
+    if (bytes > options_.max_object_bytes.value_or(bytes)) {
+      return MakeError(
+          ErrorCode::kTooLarge,
+          fmt::format("{} would have {} bytes, the most that an object may have is {} "
+                      "(limits.object); write it anew, or go on in another object",
+                      op.key.text(), bytes, *options_.max_object_bytes));
+    }
+    ARROW_RETURN_NOT_OK(CheckFits(op.key, next));
+  }
   if (context.op_id) Remember(&next.ops, *context.op_id, next.version);
 
   slot->last_seq = next.seq;

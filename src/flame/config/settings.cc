@@ -363,7 +363,8 @@ constexpr Setting kSettings[] = {
 
     {"cache.limits.object", "--limits-object", "FLAME_CACHE_LIMITS_OBJECT", "SIZE",
      kMemory, "limits.in_flight",
-     "Bytes of the largest put or patch; a larger one is refused.",
+     "Bytes of the largest object, patches included: a put or patch that would make it "
+     "larger is refused. By default only a single put or patch is bounded.",
      [](Text text, const Host&, Config* config) -> Status {
        int64_t bytes = 0;
        ARROW_RETURN_NOT_OK(ReadBytes(text, &bytes));
