@@ -23,6 +23,7 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Optional, Union
 from urllib.parse import urlsplit
@@ -293,13 +294,29 @@ def settings_in_environment() -> list[str]:
 
 
 def _fingerprint() -> tuple:
-    path = default_file()
+    """What the context was made from. Every call looks at it: no text is decoded for it."""
+    path = _file_below(_read_variable(_HOME))
     try:
         status = os.stat(path)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
     except OSError:
         stamp = None
-    return (path, stamp, *map(os.environ.get, _VARIABLES))
+    return (path, stamp, *map(_read_variable, _RAW_VARIABLES))
+
+
+_HOME: Any
+if os.supports_bytes_environ:
+    _read_variable = os.environb.get
+    _HOME, _RAW_VARIABLES = b"HOME", tuple(name.encode() for name in _VARIABLES)
+else:
+    _read_variable = os.environ.get
+    _HOME, _RAW_VARIABLES = "USERPROFILE", _VARIABLES
+
+
+@lru_cache(maxsize=1)
+def _file_below(home: Any) -> str:
+    """`default_file`; `home` is what it depends on."""
+    return default_file()
 
 
 def _read_file(path: Path) -> dict:

@@ -133,6 +133,9 @@ class Cache {
   /// that there is none.
   arrow::Result<GetResult> Get(const RequestContext& context, const Key& key,
                                Version known);
+  /// How many bytes a Get would have to read from the store: 0 if what it answers is in
+  /// memory. Nothing is promised about the Get that follows.
+  arrow::Result<int64_t> BytesToLoad(const Key& key, Version known);
   /// Without the bytes.
   arrow::Result<std::optional<ObjectStat>> Stat(const RequestContext& context,
                                                 const Key& key);

@@ -135,6 +135,15 @@ Result<GetResult> Cache::Read(const Key& key, Version known) {
                   key.text()));
 }
 
+Result<int64_t> Cache::BytesToLoad(const Key& key, Version known) {
+  ENTER_OR_RETURN();
+  // A store in memory hands out what it holds.
+  if (!store_->is_persistent() || FindResident(key) != nullptr) return 0;
+  ARROW_ASSIGN_OR_RAISE(const auto row, FindRow(key));
+  if (!IsLive(row) || (known != 0 && row->version == known)) return 0;
+  return row->base_bytes + row->patch_bytes;
+}
+
 Result<std::optional<ObjectStat>> Cache::StatOf(const Key& key,
                                                 const Snapshot& snapshot) const {
   if (IsExpired(snapshot.expires_at_ms)) return std::nullopt;

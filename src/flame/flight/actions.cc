@@ -295,12 +295,14 @@ class Reads {
     ARROW_ASSIGN_OR_RAISE(
         ReplyLeases::Held held,
         call_.replies->Read(
-            [&] { return call_.cache->Get(call_.context, key, reply.known); },
-            [&](const Snapshot& found) {
-              const int64_t bytes = ReplyBytes(found, reply);
-              return bytes > inline_max ? 0 : bytes;
-            },
-            call_.context.cancelled));
+            {.to_load = [&] { return call_.cache->BytesToLoad(key, reply.known); },
+             .get = [&] { return call_.cache->Get(call_.context, key, reply.known); },
+             .size =
+                 [&](const Snapshot& found) {
+                   const int64_t bytes = ReplyBytes(found, reply);
+                   return bytes > inline_max ? 0 : bytes;
+                 },
+             .cancelled = call_.context.cancelled}));
     if (std::holds_alternative<Absent>(held.got)) {
       answer->AddBool("found", false);
     } else if (const auto* unmodified = std::get_if<NotModified>(&held.got)) {

@@ -8,6 +8,7 @@ namespace flame {
 namespace {
 
 constexpr std::chrono::seconds kPatience{10};
+constexpr std::chrono::milliseconds kTurn{100};
 
 }  // namespace
 
@@ -27,13 +28,12 @@ struct ReplyLeases::Lease {
   const Budget::Lease bytes;
 };
 
-arrow::Result<ReplyLeases::Held> ReplyLeases::Read(
-    const Get& get, const Size& size, const std::function<bool()>& cancelled) {
-  Budget::Lease room;
+arrow::Result<ReplyLeases::Held> ReplyLeases::Read(const Reader& reader) {
+  ARROW_ASSIGN_OR_RAISE(Budget::Lease room, RoomToLoad(reader));
   while (true) {
-    ARROW_ASSIGN_OR_RAISE(GetResult got, get());
+    ARROW_ASSIGN_OR_RAISE(GetResult got, reader.get());
     const auto* found = std::get_if<std::shared_ptr<const Snapshot>>(&got);
-    const int64_t held = found == nullptr ? 0 : size(**found);
+    const int64_t held = found == nullptr ? 0 : reader.size(**found);
     if (held <= kFree) return Held{std::move(got), nullptr};
     // One that is larger than all there is goes alone.
     const Part part{(*found)->id, std::min(held, budget_.limit())};
@@ -48,7 +48,8 @@ arrow::Result<ReplyLeases::Held> ReplyLeases::Read(
       auto at_once = budget_.Acquire(part.second, std::chrono::seconds(0));
       if (!at_once.ok()) {
         got = Absent{};
-        ARROW_ASSIGN_OR_RAISE(room, budget_.Acquire(part.second, kPatience, cancelled));
+        ARROW_ASSIGN_OR_RAISE(room,
+                              budget_.Acquire(part.second, kPatience, reader.cancelled));
         continue;
       }
       room = *std::move(at_once);
@@ -62,6 +63,21 @@ arrow::Result<ReplyLeases::Held> ReplyLeases::Read(
       if (lease == nullptr) place = lease = mine;
     }
     return Held{std::move(got), std::move(lease)};
+  }
+}
+
+arrow::Result<Budget::Lease> ReplyLeases::RoomToLoad(const Reader& reader) {
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (true) {
+    ARROW_ASSIGN_OR_RAISE(const int64_t bytes, reader.to_load());
+    if (bytes <= kFree) return Budget::Lease();
+    // In turns: another reader may have loaded it meanwhile, and its lease is shared.
+    auto room =
+        budget_.Acquire(std::min(bytes, budget_.limit()), kTurn, reader.cancelled);
+    if (room.ok() || !IsError(room.status(), ErrorCode::kExhausted) ||
+        std::chrono::steady_clock::now() > deadline) {
+      return room;
+    }
   }
 }
 

@@ -29,13 +29,18 @@ class ReplyLeases {
     GetResult got;
     std::shared_ptr<const void> lease;  // May be null.
   };
+  /// One read of an object.
+  struct Reader {
+    /// How many bytes `get` would bring into memory: it is called when there is room.
+    std::function<arrow::Result<int64_t>()> to_load;
+    std::function<arrow::Result<GetResult>()> get;
+    /// How many bytes of a snapshot the reply will hold.
+    std::function<int64_t(const Snapshot&)> size;
+    std::function<bool()> cancelled;
+  };
   /// Call `get`, and again when there was no room for what it found: that is let go
-  /// while waiting. kExhausted when there was none for some seconds. `size`: how many
-  /// bytes of a snapshot the reply will hold.
-  using Get = std::function<arrow::Result<GetResult>()>;
-  using Size = std::function<int64_t(const Snapshot&)>;
-  arrow::Result<Held> Read(const Get& get, const Size& size,
-                           const std::function<bool()>& cancelled);
+  /// while waiting. kExhausted when there was none for some seconds.
+  arrow::Result<Held> Read(const Reader& reader);
 
   /// Room for bytes beside those of an object.
   arrow::Result<Budget::Lease> Acquire(int64_t bytes,
@@ -45,6 +50,8 @@ class ReplyLeases {
 
  private:
   struct Lease;
+  arrow::Result<Budget::Lease> RoomToLoad(const Reader& reader);
+
   using Part = std::pair<uint64_t, int64_t>;  // Id of a snapshot, bytes of it.
 
   Budget budget_;

@@ -106,9 +106,11 @@ Status FlightService::DoGet(const ServerCallContext& context,
     const RequestContext asked = ContextOf(context);
     ARROW_ASSIGN_OR_RAISE(
         ReplyLeases::Held held,
-        replies_.Read([&] { return cache_->Get(asked, get.key, get.reply.known); },
-                      [&](const Snapshot& found) { return ReplyBytes(found, get.reply); },
-                      asked.cancelled));
+        replies_.Read(
+            {.to_load = [&] { return cache_->BytesToLoad(get.key, get.reply.known); },
+             .get = [&] { return cache_->Get(asked, get.key, get.reply.known); },
+             .size = [&](const Snapshot& found) { return ReplyBytes(found, get.reply); },
+             .cancelled = asked.cancelled}));
     const GetResult& got = held.got;
     if (std::holds_alternative<Absent>(got)) {
       if (get.bad_suffix) {
