@@ -24,9 +24,8 @@ OPENINGS = 3
 def run(run: Run) -> None:
     count = run.scale.objects
     with _server(run, "none") as server:
-        before = server.resident_bytes()
-        _all(run, f"put {count:,} objects", bulk.put_all(server.endpoint, count), count)
-        _add_memory(run, "raw > memory", server.resident_bytes() - before, count)
+        batches = bulk.put_all(server.endpoint, count)
+        _measure(run, "raw > memory", f"put {count:,} objects", server, batches, count)
 
     store = _store(run, count)
     seconds, resident = [], []
@@ -38,16 +37,30 @@ def run(run: Run) -> None:
     run.figures.add(TITLE, f"open {count:,}: to the ready line", "raw > disk", "s", seconds)
     run.figures.add(TITLE, f"open {count:,}: memory of the server", "raw > disk", "B", resident)
 
-    with _server(run, f"fs://{run.home}/empty") as server:
-        empty = server.resident_bytes()
     with _server(run, f"fs://{store}") as server:
-        _all(run, f"read {count:,} objects", bulk.check_all(server.endpoint, count), count)
-        _add_memory(run, "raw > disk", server.resident_bytes() - empty, count)
+        batches = bulk.check_all(server.endpoint, count)
+        _measure(run, "raw > disk", f"read {count:,} objects", server, batches, count)
 
 
-def _add_memory(run: Run, column: str, grown: int, count: int) -> None:
+def _measure(
+    run: Run,
+    column: str,
+    title: str,
+    server: servers.Server,
+    batches: Iterator[None],
+    count: int,
+) -> None:
+    """What the later nine tenths of the objects add: by then all is there that the server needs once."""
+    steps = bulk.steps(count)
+    first = max(1, steps // 10)
+    before = 0
+    for step in run.track(title, steps):
+        if step == first:
+            before = server.resident_bytes()
+        next(batches)
+    grown = (server.resident_bytes() - before) / (count * (steps - first) / steps)
     row = f"memory per resident object beyond its {bulk.OBJECT_BYTES} B"
-    run.figures.add(TITLE, row, column, "B", [grown / count - bulk.OBJECT_BYTES])
+    run.figures.add(TITLE, row, column, "B", [grown - bulk.OBJECT_BYTES])
 
 
 def _store(run: Run, count: int) -> Path:

@@ -1,7 +1,7 @@
 // Resident: one object in memory, as the table holds it. A small opaque object, which
-// most are, is packed: place in the queues, fields, key and bytes are one allocation, and
-// readers are given snapshots that share its bytes. Any other holds the snapshot that it
-// was made from.
+// most are, is packed: place in the queues, fields (as varints), key and bytes are one
+// allocation, and readers are given snapshots that share its bytes. Any other holds the
+// snapshot that it was made from.
 //
 // Immutable but for the EvictionNode, which Residency's lock guards; thread-safe to
 // share.
@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
-#include <variant>
 
 #include <absl/container/flat_hash_set.h>
 #include <absl/hash/hash.h>
@@ -46,9 +45,8 @@ class Resident final : public EvictionNode {
 
   Resident(const Resident&) = delete;
   Resident& operator=(const Resident&) = delete;
-  ~Resident() = default;
 
-  std::string_view key() const { return {tail(), key_bytes_}; }
+  std::string_view key() const { return {key_start(), key_bytes_}; }
   Version version() const;
   uint64_t seq() const;
   int64_t expires_at_ms() const;
@@ -64,31 +62,42 @@ class Resident final : public EvictionNode {
   bool in_use() const;
 
  private:
-  struct PackedFields {
-    Version version;
-    uint64_t seq;
-    int64_t modified_ms;
-    int64_t expires_at_ms;
+  using SharedSnapshot = std::shared_ptr<const Snapshot>;
+  /// Of a packed object: what is not its key or bytes.
+  struct Fields {
+    Version version = 0;
+    uint64_t seq = 0;
+    int64_t modified_ms = 0;
+    int64_t expires_at_ms = 0;
   };
-  using Form = std::variant<PackedFields, std::shared_ptr<const Snapshot>>;
+  static constexpr uint16_t kShared = UINT16_MAX;  // In the place of packed_bytes_.
 
-  Resident(std::string_view key, Form form, uint16_t packed_bytes, int64_t charge);
-  static ResidentPtr Make(std::string_view key, Form form, uint16_t packed_bytes,
-                          int64_t charge);
-  // Key, then packed bytes, lie behind the fields.
+  Resident(std::string_view key, uint16_t packed_bytes, int64_t charge);
+  ~Resident() = default;
+  /// With so much memory behind it.
+  static ResidentPtr Make(std::string_view key, uint16_t packed_bytes, int64_t charge,
+                          size_t tail_bytes);
+  // Behind the object lie, if it is packed: the length of the encoded fields (a byte),
+  // these, the key, the bytes. Otherwise: the snapshot's pointer, the key.
   const char* tail() const { return reinterpret_cast<const char*>(this + 1); }
   char* tail() { return reinterpret_cast<char*>(this + 1); }
+  bool is_packed() const { return packed_bytes_ != kShared; }
+  const char* key_start() const;
+  /// REQUIRES: is_packed().
+  Fields fields() const;
+  const char* packed_data() const { return key_start() + key_bytes_; }
+  /// REQUIRES: !is_packed().
+  const SharedSnapshot& shared() const;
 
   friend void intrusive_ptr_add_ref(Resident* resident) {
     resident->references_.fetch_add(1, std::memory_order_relaxed);
   }
   friend void intrusive_ptr_release(Resident* resident);
 
-  // The fields are in this order so that none is padded.
+  // In this order, so that nothing is padded.
   const uint16_t packed_bytes_;
   std::atomic<uint32_t> references_{0};
   const uint32_t key_bytes_;
-  const Form form_;
 };
 
 /// By key; found with any string.

@@ -1,6 +1,7 @@
 // What a resident object gives its readers, packed or not.
 #include "flame/cache/resident.h"
 
+#include <limits>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -52,6 +53,22 @@ TEST(ResidentTest, APackedObjectGivesBackWhatItWasMadeFrom) {
     EXPECT_EQ(read->bytes, original->bytes);
     EXPECT_EQ(read->patch_count, 0);
   }
+}
+
+TEST(ResidentTest, TheLargestNumbersFit) {
+  auto original = SnapshotOf({"bytes"});
+  Snapshot largest = *original;
+  largest.version = largest.base_version = std::numeric_limits<Version>::max();
+  largest.seq = std::numeric_limits<uint64_t>::max();
+  largest.modified_ms = largest.expires_at_ms = std::numeric_limits<int64_t>::max();
+  const std::string key(1000, 'k');
+  const auto resident = Resident::Packed(key, largest, 1);
+  EXPECT_EQ(resident->key(), key);
+  EXPECT_EQ(resident->version(), largest.version);
+  EXPECT_EQ(resident->seq(), largest.seq);
+  EXPECT_EQ(resident->snapshot()->modified_ms, largest.modified_ms);
+  EXPECT_EQ(resident->expires_at_ms(), largest.expires_at_ms);
+  EXPECT_EQ(BytesOf(*resident->snapshot()), "bytes");
 }
 
 TEST(ResidentTest, AReaderKeepsPackedBytesAlive) {

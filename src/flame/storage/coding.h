@@ -1,5 +1,5 @@
-// Little-endian encoding of records into strings, and bounded decoding. Internal to
-// storage/. Thread-compatible.
+// Little-endian encoding of records into strings, and bounded decoding. For stores, and
+// for what is packed in memory. Thread-compatible.
 #pragma once
 
 #include <bit>
