@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
-TSAN := suppressions=$(CURDIR)/tools/tsan.supp second_deadlock_stack=1
+TSAN := suppressions=$(CURDIR)/tools/tsan.supp detect_deadlocks=0
 CTEST := ctest --output-on-failure --timeout 900 -j $(JOBS)
 
 ##@ Use

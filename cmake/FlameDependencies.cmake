@@ -38,6 +38,9 @@ find_package(fmt REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(absl REQUIRED)
+# Of the server programs: many small objects beside short-lived buffers leave glibc's heaps full of holes (1.3 times the
+# memory in use, against 1.05). Static, so that nothing is needed where the program runs. Sanitizers bring their own.
+find_library(JEMALLOC_LIBRARY libjemalloc_pic.a)
 pkg_check_modules(bson REQUIRED IMPORTED_TARGET libbson-1.0)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(uuid REQUIRED IMPORTED_TARGET uuid)
