@@ -48,7 +48,7 @@ def test_every_writing_call_sets_the_moment(session, tmp_path):
     file.write_bytes(b"content")
     assert left(flamepy.put_object(session, 1, ttl=60)) == 60
     assert left(ref := flamepy.put_object(session, [1], name="n", ttl=timedelta(hours=1))) == 3600
-    assert left(flamepy.update_object(ref, [2], ttl=0.5)) == 0.5
+    assert left(flamepy.update_object(ref, [2], ttl=90.5)) == 90.5
     assert left(flamepy.patch_object(ref, 3, ttl=70)) == 70
     assert left(flamepy.upload_object(session, file, ttl=80)) == 80
     file.write_bytes(bytes(1_000_000))
