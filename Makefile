@@ -38,7 +38,9 @@ clean: ## Remove what was built; data and .venv stay
 
 ##@ Test
 .PHONY: test
-test: unit asan python-test ## Everything that CI runs: unit tests, sanitizers, SDK, end to end, conformance, faults
+test: unit asan-unit ## Everything that CI runs: unit tests, sanitizers, SDK, end to end, conformance, faults
+	@# At the same time: they wait more than they work.
+	@$(MAKE) --no-print-directory -j2 --output-sync=target asan-e2e python-test
 
 .PHONY: fast
 fast: unit ## Unit tests and the SDK's own, in about a minute
@@ -53,9 +55,18 @@ python-test: build
 	$(PYTHON) -m pytest -q python/tests tests
 
 .PHONY: asan
-asan: setup ## Unit and end-to-end tests under AddressSanitizer and UBSan
+asan: asan-unit asan-e2e ## Unit and end-to-end tests under AddressSanitizer and UBSan
+
+.PHONY: asan-build
+asan-build: setup
 	@tools/build asan
+
+.PHONY: asan-unit
+asan-unit: asan-build
 	$(CTEST) --test-dir build-asan
+
+.PHONY: asan-e2e
+asan-e2e: asan-build
 	FLAME_SERVER=build-asan/bin/flame-object-cache $(PYTHON) -m pytest -q tests/e2e -m "not slow"
 
 .PHONY: tsan
