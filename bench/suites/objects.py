@@ -19,9 +19,8 @@ from placement import Placement
 TITLE = "many small objects"
 ANYWHERE = Placement(pinned=False)  # A server that starts may use what the machine has.
 OPENINGS = 3
-SERVERS = (
-    3  # Whose memory is measured: the kernel gives it out, and takes it back, in its own steps.
-)
+# Whose memory is measured: the kernel gives it out, and takes it back, in its own steps.
+SERVERS = 3
 
 
 def run(run: Run) -> None:

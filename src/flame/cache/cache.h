@@ -135,7 +135,8 @@ class Cache {
                                Version known);
   /// How many bytes a Get would have to read from the store: 0 if what it answers is in
   /// memory. Nothing is promised about the Get that follows.
-  arrow::Result<int64_t> BytesToLoad(const Key& key, Version known);
+  arrow::Result<int64_t> BytesToLoad(const RequestContext& context, const Key& key,
+                                     Version known);
   /// Without the bytes.
   arrow::Result<std::optional<ObjectStat>> Stat(const RequestContext& context,
                                                 const Key& key);

@@ -135,8 +135,12 @@ Result<GetResult> Cache::Read(const Key& key, Version known) {
                   key.text()));
 }
 
-Result<int64_t> Cache::BytesToLoad(const Key& key, Version known) {
+Result<int64_t> Cache::BytesToLoad(const RequestContext& context, const Key& key,
+                                   Version known) {
   ENTER_OR_RETURN();
+  // Or whoever may not read could make the server look for files, and hold its memory.
+  ARROW_RETURN_NOT_OK(
+      authorizer_->Authorize(context.principal, Operation::kGet, key.text()));
   // A store in memory hands out what it holds.
   if (!store_->is_persistent() || FindResident(key) != nullptr) return 0;
   ARROW_ASSIGN_OR_RAISE(const auto row, FindRow(key));

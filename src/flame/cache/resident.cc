@@ -1,5 +1,7 @@
 #include "flame/cache/resident.h"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 #include <new>
 #include <string>
@@ -23,11 +25,18 @@ class PackedBytes final : public arrow::Buffer {
   const ResidentPtr owner_;
 };
 
-// What glibc's malloc keeps beside each allocation, and the steps that it comes in.
-constexpr int64_t kMallocHeader = 8;
-constexpr int64_t kMallocStep = 16;
 // Encoded fields with their length: a version up to 2^21, a seq up to 2^28, two times.
 constexpr int64_t kUsualFields = 20;
+
+/// What malloc takes for `bytes`: glibc a header more, in steps of 16; jemalloc, which
+/// the server has, in four steps for each power of two (its manual: "size classes").
+int64_t Allocated(int64_t bytes) {
+  const int64_t glibc = (bytes + 8 + 15) / 16 * 16;
+  const auto octave =
+      static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes - 1)));
+  const int64_t step = std::max<int64_t>(16, octave / 4);
+  return std::max(glibc, (bytes + step - 1) / step * step);
+}
 
 }  // namespace
 
@@ -86,9 +95,8 @@ void intrusive_ptr_release(Resident* resident) {
 }
 
 int64_t Resident::PackedFootprint(int64_t key_bytes, int64_t bytes) {
-  const int64_t asked = static_cast<int64_t>(sizeof(Resident)) + kUsualFields +
-                        key_bytes + bytes + kMallocHeader;
-  return (asked + kMallocStep - 1) / kMallocStep * kMallocStep;
+  return Allocated(static_cast<int64_t>(sizeof(Resident)) + kUsualFields + key_bytes +
+                   bytes);
 }
 
 const char* Resident::key_start() const {

@@ -92,6 +92,16 @@ TEST(ResidentTest, ASharedObjectGivesOutTheSnapshotItself) {
   EXPECT_EQ(resident->bytes(), 5);
 }
 
+TEST(ResidentTest, ItsFootprintIsASizeThatAnAllocatorHandsOut) {
+  // Of jemalloc, where that is more than glibc's: 4096 bytes and what is held about them
+  // do not fit its class of 4096, and the next one is 5120.
+  EXPECT_EQ(Resident::PackedFootprint(20, 4096), 5120);
+  EXPECT_EQ(Resident::PackedFootprint(20, 100), 192);
+  for (int64_t bytes = 0; bytes <= Resident::kMaxPackedBytes; ++bytes) {
+    EXPECT_GE(Resident::PackedFootprint(20, bytes), bytes + 20 + 40);
+  }
+}
+
 TEST(ResidentTest, OnlySmallOpaqueObjectsWithoutPatchesArePacked) {
   EXPECT_TRUE(Resident::CanPack(Kind::kOpaque, 0, Resident::kMaxPackedBytes));
   EXPECT_FALSE(Resident::CanPack(Kind::kOpaque, 0, Resident::kMaxPackedBytes + 1));

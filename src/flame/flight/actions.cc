@@ -295,7 +295,10 @@ class Reads {
     ARROW_ASSIGN_OR_RAISE(
         ReplyLeases::Held held,
         call_.replies->Read(
-            {.to_load = [&] { return call_.cache->BytesToLoad(key, reply.known); },
+            {.to_load =
+                 [&] {
+                   return call_.cache->BytesToLoad(call_.context, key, reply.known);
+                 },
              .get = [&] { return call_.cache->Get(call_.context, key, reply.known); },
              .size =
                  [&](const Snapshot& found) {

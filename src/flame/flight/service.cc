@@ -107,7 +107,8 @@ Status FlightService::DoGet(const ServerCallContext& context,
     ARROW_ASSIGN_OR_RAISE(
         ReplyLeases::Held held,
         replies_.Read(
-            {.to_load = [&] { return cache_->BytesToLoad(get.key, get.reply.known); },
+            {.to_load =
+                 [&] { return cache_->BytesToLoad(asked, get.key, get.reply.known); },
              .get = [&] { return cache_->Get(asked, get.key, get.reply.known); },
              .size = [&](const Snapshot& found) { return ReplyBytes(found, get.reply); },
              .cancelled = asked.cancelled}));
