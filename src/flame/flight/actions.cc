@@ -295,10 +295,9 @@ class Reads {
     ARROW_ASSIGN_OR_RAISE(
         ReplyLeases::Held held,
         call_.replies->Read(
-            {.to_load =
-                 [&] {
-                   return call_.cache->BytesToLoad(call_.context, key, reply.known);
-                 },
+            // Items are loaded one after the other: at most one per call is in memory
+            // before there is room for it, and small ones are looked up only once.
+            {.to_load = [] { return 0; },
              .get = [&] { return call_.cache->Get(call_.context, key, reply.known); },
              .size =
                  [&](const Snapshot& found) {
