@@ -39,7 +39,7 @@ find_package(OpenSSL REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(absl REQUIRED)
 # Of the server programs: many small objects beside short-lived buffers leave glibc's heaps full of holes (a million of
-# 100 bytes: 306 MB for 250 MB in use, 337 MB resident; 297 MB with jemalloc). Static, so that nothing is needed where the program runs. Sanitizers bring their own.
+# 100 bytes: 306 MB for 250 MB in use, 337 MiB resident; 297 MiB with jemalloc). Static, so that nothing is needed where the program runs. Sanitizers bring their own.
 find_library(JEMALLOC_LIBRARY libjemalloc_pic.a)
 pkg_check_modules(bson REQUIRED IMPORTED_TARGET libbson-1.0)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
