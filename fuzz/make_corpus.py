@@ -229,6 +229,15 @@ def corpora() -> dict[str, list[bytes]]:
             b"\3" + blob,
             b"\4" + work,
         ],
+        "session_text": [
+            b"my-app_1.2",
+            b"..",
+            b"app-Ab12Cd",
+            b"\xc3\xa9",
+            b"17",
+            b"${A}/bin/uv $B_1 python${NONE}",
+            b"$ ${ ${} $$A",
+        ],
         "setting_text": [
             b"grpc://127.0.0.1:9090",
             b"grpcs://[::1]:0/",
@@ -246,6 +255,14 @@ def corpora() -> dict[str, list[bytes]]:
             b"0.000001P",
             b"+12",
             b"info,flame_cache=debug",
+            b"cpu=1,mem=1g,gpu=0",
+        ],
+        "shim_reply": [
+            b"",
+            b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x12\x07refused",
+            b"\x12\x03out",
+            b"\x0a\x05\x12\x03out\x12\x00",
+            b"\x0a\x00",
         ],
         "stored_payload": [
             bytes([n]) + messages(stream(table, compression, native=False))

@@ -5,6 +5,7 @@
 #include "flame/config/duration.h"
 #include "flame/config/endpoint.h"
 #include "flame/config/ip_address.h"
+#include "flame/config/manager_config.h"
 #include "flame/config/storage_url.h"
 #include "fuzz/fuzz.h"
 
@@ -33,6 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto bytes = ParseSize(text); bytes.ok()) {
     FUZZ_CHECK(ParseSize(FormatSize(*bytes)).ValueOrDie() == *bytes);
   }
+  ARROW_UNUSED(ParseDemand(text));
   LogOptions options;
   ARROW_UNUSED(ParseLogFilter(text, &options));
   return 0;

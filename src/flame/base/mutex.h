@@ -16,6 +16,10 @@
 #else
 #define FLAME_THREAD_ANNOTATION(x)
 #endif
+// gRPC's headers bring abseil's macros of these names, which mean the same.
+#undef GUARDED_BY
+#undef PT_GUARDED_BY
+#undef NO_THREAD_SAFETY_ANALYSIS
 #define GUARDED_BY(x) FLAME_THREAD_ANNOTATION(guarded_by(x))
 #define PT_GUARDED_BY(x) FLAME_THREAD_ANNOTATION(pt_guarded_by(x))
 #define REQUIRES(...) FLAME_THREAD_ANNOTATION(requires_capability(__VA_ARGS__))

@@ -1,4 +1,4 @@
-// A random UUID as text. Internal to storage/.
+// A random UUID as text. Internal to storage/ and session/.
 #pragma once
 
 #include <uuid/uuid.h>

@@ -1,0 +1,108 @@
+// flame-session-manager: the server of sessions and tasks. Reads the configuration,
+// builds the objects bottom up, serves until a signal, tears down in the opposite order.
+// Exit codes: 0 stopped or printed what was asked for, 1 could not start or stop cleanly,
+// 2 bad command line.
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "flame/base/log.h"
+#include "flame/config/duration.h"
+#include "flame/config/manager_config.h"
+#include "flame/session/executor.h"
+#include "flame/session/frontend.h"
+#include "flame/session/session_manager.h"
+#include "flame/session/work_folder.h"
+#include "options.h"
+
+namespace flame {
+namespace {
+
+constexpr char kVersion[] = FLAME_VERSION;
+/// For the answers that are on their way when everything has ended.
+constexpr std::chrono::milliseconds kLastAnswers{500};
+
+/// gRPC logs by its own rules: silent unless the log filter names it.
+void QuietLibraries() {
+  const auto level = LibraryLogLevel("grpc");
+  const char* verbosity = level <= spdlog::level::debug  ? "DEBUG"
+                          : level <= spdlog::level::info ? "INFO"
+                          : level <= spdlog::level::err  ? "ERROR"
+                                                         : "NONE";
+  setenv("GRPC_VERBOSITY", verbosity, /*overwrite=*/0);
+}
+
+arrow::Status Serve(const ManagerConfig& config, const sigset_t& signals) {
+  ARROW_RETURN_NOT_OK(SetUpLogging(config.log));
+  QuietLibraries();
+  for (const std::string& warning : config.warnings)
+    FLAME_LOG_WARN(server, "{}", warning);
+  ARROW_ASSIGN_OR_RAISE(FrontendOptions door, FrontendOptionsOf(config));
+  ExecutorOptions executors = ExecutorOptionsOf(config);
+  ARROW_ASSIGN_OR_RAISE(const auto work_dir,
+                        WorkFolder::Claim(executors.launch.work_dir));
+  std::unique_ptr<WorkFolder> socket_dir;
+  if (executors.launch.socket_dir != executors.launch.work_dir) {
+    ARROW_ASSIGN_OR_RAISE(socket_dir, WorkFolder::Claim(executors.launch.socket_dir));
+  }
+  // Before tasks that were running are given to others.
+  RemoveLeftovers(executors.launch);
+  ARROW_ASSIGN_OR_RAISE(auto store, OpenSessionStore(config));
+  ARROW_ASSIGN_OR_RAISE(const auto manager,
+                        SessionManager::Open(std::move(store), Clock::System(),
+                                             SessionManagerOptionsOf(config)));
+  ARROW_ASSIGN_OR_RAISE(const auto frontend, Frontend::Open(door, manager.get()));
+  executors.launch.endpoint = UrlOf(config, frontend->port());
+  ExecutorPool pool(executors, manager.get());
+  manager->Start([&pool](Assignment assignment) { pool.Launch(std::move(assignment)); });
+  Endpoint endpoint = config.endpoint;
+  endpoint.port = frontend->port();
+  fmt::print("flame-session-manager {} ready on {} (listening on {}, storage {})\n",
+             kVersion, FormatEndpoint(endpoint), ListeningOn(config, frontend->port()),
+             FormatStorageUrl(config.storage));
+  std::fflush(stdout);
+
+  int signal = 0;
+  sigwait(&signals, &signal);
+  FLAME_LOG_INFO(server, "{}: stopping; waiting up to {} for the tasks that run",
+                 strsignal(signal), FormatDuration(config.drain_timeout));
+  if (!manager->Drain(Clock::System()->BootMs() + config.drain_timeout.count())) {
+    FLAME_LOG_WARN(server, "tasks still run: they are pending again after a restart");
+    manager->Abandon();
+    pool.EndAll();
+    manager->Drain(Clock::System()->BootMs() + config.drain_timeout.count());
+  }
+  frontend->Shutdown(kLastAnswers);
+  manager->Stop();
+  FLAME_LOG_INFO(server, "stopped");
+  return arrow::Status::OK();
+}
+
+int Main(int argc, char** argv) {
+  // Signals are taken by one thread; every thread started from here on leaves them to it.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  const ManagerStartup startup =
+      LoadManagerConfig({argv + 1, argv + argc}, kVersion, *Host::System());
+  if (const auto* exit = std::get_if<Exit>(&startup)) {
+    std::fputs(exit->text.c_str(), exit->code == 0 ? stdout : stderr);
+    return exit->code;
+  }
+  const arrow::Status status = Serve(std::get<ManagerConfig>(startup), signals);
+  if (status.ok()) return 0;
+  fmt::print(stderr, "Error: {}\n", status.message());
+  return 1;
+}
+
+}  // namespace
+}  // namespace flame
+
+int main(int argc, char** argv) { return flame::Main(argc, argv); }

@@ -1,0 +1,143 @@
+#include "options.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "flame/base/error.h"
+#include "flame/config/ip_address.h"
+
+extern char** environ;
+
+namespace flame {
+namespace {
+
+constexpr uint64_t kNoLimit = std::numeric_limits<uint64_t>::max();
+
+std::string ListenHost(const ManagerConfig& config) {
+  return config.bind.empty() ? config.endpoint.host : config.bind;
+}
+
+uint64_t CountGpus() {
+  uint64_t count = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/dev", error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("nvidia") && name.size() > 6 &&
+        name.find_first_not_of("0123456789", 6) == name.npos)
+      ++count;
+  }
+  return count;
+}
+
+std::string HostName() {
+  char name[256] = "localhost";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+EnvironmentMap Inherited(const ManagerConfig& config) {
+  EnvironmentMap inherited;
+  const auto& more = config.pass_environment;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text(*variable);
+    const std::string_view name = text.substr(0, text.find('='));
+    if (name.size() == text.size()) continue;
+    if (PassedOn(name) || std::find(more.begin(), more.end(), name) != more.end())
+      inherited.emplace(name, text.substr(name.size() + 1));
+  }
+  return inherited;
+}
+
+arrow::Result<std::string> ReadPem(const std::string& path) {
+  ARROW_ASSIGN_OR_RAISE(const auto text, Host::System()->ReadFile(path));
+  if (!text) return InvalidError(fmt::format("the file {} is not there", path));
+  return *text;
+}
+
+}  // namespace
+
+arrow::Result<std::unique_ptr<SessionStore>> OpenSessionStore(
+    const ManagerConfig& config) {
+  if (config.storage.kind == StorageUrl::Kind::kNone)
+    return std::make_unique<SessionStore>(OpenMemoryKeyValue());
+  // Beside what a cache with the same root keeps.
+  ARROW_ASSIGN_OR_RAISE(auto store,
+                        OpenDiskKeyValue(config.storage.path + "/.flame-sessions"));
+  return std::make_unique<SessionStore>(std::move(store));
+}
+
+SessionManagerOptions SessionManagerOptionsOf(const ManagerConfig& config) {
+  SessionManagerOptions options;
+  options.node = HostName();
+  options.default_instance = {config.instance.cpu, config.instance.memory,
+                              config.instance.gpu};
+  NodeLimits& limits = options.limits;
+  limits.machine.cpu = std::max(1U, std::thread::hardware_concurrency());
+  limits.machine.memory = static_cast<uint64_t>(Host::System()->MemoryBytes());
+  limits.machine.gpu = CountGpus();
+  limits.overcommitted.cpu =
+      static_cast<uint64_t>(static_cast<double>(limits.machine.cpu) * config.overcommit);
+  limits.overcommitted.memory = static_cast<uint64_t>(
+      static_cast<double>(limits.machine.memory) * config.overcommit);
+  limits.overcommitted.gpu = limits.machine.gpu;  // A device is there or not.
+  limits.instances =
+      config.max_executors > 0 ? static_cast<uint64_t>(config.max_executors) : kNoLimit;
+  options.max_sessions = static_cast<uint64_t>(config.max_sessions);
+  options.retry_limit = static_cast<uint64_t>(config.retry_limit);
+  options.retry_pause = config.schedule_interval;
+  return options;
+}
+
+ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config) {
+  ExecutorOptions options;
+  LaunchOptions& launch = options.launch;
+  launch.work_dir = config.work_dir;
+  if (launch.work_dir.empty()) {
+    // A port of one's own is what a restart has in common with its predecessor. Not
+    // below TMPDIR: sockets' paths are short.
+    const std::string name = config.endpoint.port != 0
+                                 ? std::to_string(config.endpoint.port)
+                                 : fmt::format("pid{}", getpid());
+    launch.work_dir = fmt::format("/tmp/flame-{}/sm-{}", geteuid(), name);
+  }
+  launch.socket_dir = config.socket_dir.empty() ? launch.work_dir : config.socket_dir;
+  launch.home = config.home;
+  launch.cache_endpoint = config.cache_endpoint;
+  launch.ca_file = config.ca_file;
+  launch.inherited = Inherited(config);
+  options.start_timeout = config.start_timeout;
+  options.enter_timeout = config.enter_timeout;
+  return options;
+}
+
+arrow::Result<FrontendOptions> FrontendOptionsOf(const ManagerConfig& config) {
+  FrontendOptions options;
+  options.address = FormatHostPort({ListenHost(config), config.endpoint.port});
+  options.max_message = static_cast<int>(config.max_message);
+  if (config.endpoint.tls()) {
+    ARROW_ASSIGN_OR_RAISE(options.certificates, ReadPem(config.cert_file));
+    ARROW_ASSIGN_OR_RAISE(options.key, ReadPem(config.key_file));
+  }
+  return options;
+}
+
+std::string UrlOf(const ManagerConfig& config, int port) {
+  Endpoint endpoint = config.endpoint;
+  endpoint.port = port;
+  endpoint.scheme = endpoint.tls() ? "https" : "http";
+  if (endpoint.host == "0.0.0.0") endpoint.host = "127.0.0.1";
+  if (endpoint.host == "::") endpoint.host = "::1";
+  return FormatEndpoint(endpoint);
+}
+
+std::string ListeningOn(const ManagerConfig& config, int port) {
+  return FormatHostPort({ListenHost(config), port});
+}
+
+}  // namespace flame

@@ -1,0 +1,190 @@
+#include "flame/session/launch.h"
+
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "flame/base/error.h"
+#include "flame/base/log.h"
+
+namespace flame {
+namespace {
+
+using arrow::Status;
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSocketVariable = "FLAME_INSTANCE_ENDPOINT";
+constexpr std::array<std::string_view, 27> kPassedOn{"PATH",
+                                                     "HOME",
+                                                     "USER",
+                                                     "LOGNAME",
+                                                     "SHELL",
+                                                     "LANG",
+                                                     "LANGUAGE",
+                                                     "TZ",
+                                                     "TERM",
+                                                     "LD_LIBRARY_PATH",
+                                                     "PYTHONPATH",
+                                                     "PYTHONHASHSEED",
+                                                     "VIRTUAL_ENV",
+                                                     "FLAME_HOME",
+                                                     "FLAME_PYTHON_VERSION",
+                                                     "SSL_CERT_FILE",
+                                                     "SSL_CERT_DIR",
+                                                     "CUDA_VISIBLE_DEVICES",
+                                                     "CUDA_HOME",
+                                                     "NVIDIA_VISIBLE_DEVICES",
+                                                     "OMP_NUM_THREADS",
+                                                     "OPENBLAS_NUM_THREADS",
+                                                     "MKL_NUM_THREADS",
+                                                     "UV_CACHE_DIR",
+                                                     "PIP_CACHE_DIR",
+                                                     "XDG_CACHE_HOME",
+                                                     "JAVA_HOME"};
+
+/// A UUID and perhaps an ending: nothing else is ever removed.
+bool IsOurs(const std::string& name) {
+  constexpr size_t kUuid = 36;
+  if (name.size() < kUuid) return false;
+  for (size_t i = 0; i < kUuid; ++i) {
+    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    if (dash ? name[i] != '-' : !std::isxdigit(static_cast<unsigned char>(name[i])))
+      return false;
+  }
+  const std::string_view rest = std::string_view(name).substr(kUuid);
+  return rest.empty() || rest == ".sock";
+}
+
+Status MakeFolder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(fs::path(path).parent_path(), error);
+  if (error) return ErrnoError(error.value(), "create", path);
+  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+    return ErrnoError(errno, "create", path);
+  return Status::OK();
+}
+
+void RemoveAll(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) FLAME_LOG_WARN(session, "remove {}: {}", path, error.message());
+}
+
+}  // namespace
+
+bool PassedOn(std::string_view name) {
+  return name.starts_with("LC_") ||
+         std::find(kPassedOn.begin(), kPassedOn.end(), name) != kPassedOn.end();
+}
+
+arrow::Result<InstanceFiles> InstanceFiles::Create(const LaunchOptions& options,
+                                                   const std::string& executor,
+                                                   const v1::Application& application) {
+  InstanceFiles files;
+  files.socket = fmt::format("{}/{}.sock", options.socket_dir, executor);
+  if (files.socket.size() >= sizeof(sockaddr_un::sun_path)) {
+    return InvalidError(
+        fmt::format("the path of the instance's socket, {}, is longer than a socket's "
+                    "path can be; set FLAME_SOCKET_DIR to a shorter folder",
+                    files.socket));
+  }
+  const std::string& name = application.metadata().name();
+  files.own_directory = application.spec().working_directory().empty();
+  if (files.own_directory) {
+    files.directory = fmt::format("{}/{}", options.work_dir, executor);
+    files.app_dir = fmt::format("{}/work/{}", files.directory, name);
+  } else {
+    // Two instances may share the directory, but nothing in it.
+    files.directory = application.spec().working_directory();
+    files.app_dir = fmt::format("{}/work/{}/{}", files.directory, name, executor);
+  }
+  files.out_file = fmt::format("{}/{}.out", files.directory, executor);
+  files.err_file = fmt::format("{}/{}.err", files.directory, executor);
+  Status made = MakeFolder(options.socket_dir);
+  if (made.ok() && files.own_directory) made = MakeFolder(files.directory);
+  if (made.ok()) made = MakeFolder(files.app_dir);
+  if (made.ok()) made = MakeFolder(files.app_dir + "/tmp");
+  if (!made.ok()) {
+    files.Remove();
+    return made;
+  }
+  return files;
+}
+
+void InstanceFiles::Remove() const {
+  std::error_code ignored;
+  fs::remove(socket, ignored);
+  if (own_directory) {
+    RemoveAll(directory);
+    return;
+  }
+  RemoveAll(app_dir);
+  // <directory>/work/<app> and <directory>/work, once nobody has anything there.
+  const fs::path app = fs::path(app_dir).parent_path();
+  fs::remove(app, ignored);
+  fs::remove(app.parent_path(), ignored);
+}
+
+EnvironmentMap BuildEnvironment(const LaunchOptions& options,
+                                const v1::ApplicationSpec& spec,
+                                const InstanceFiles& files) {
+  EnvironmentMap inherited = options.inherited;
+  inherited["FLAME_HOME"] = options.home;
+  EnvironmentMap environment = inherited;
+  for (const v1::Environment& variable : spec.environments()) {
+    const Expanded expanded = ExpandVariables(variable.value(), inherited);
+    environment[variable.name()] = expanded.complete ? expanded.text : variable.value();
+  }
+  environment["RUST_LOG"] = options.log_level;
+  environment["FLAME_LOG"] = options.log_level;
+  environment[std::string(kSocketVariable)] = files.socket;
+  environment["FLAME_ENDPOINT"] = options.endpoint;
+  if (!options.cache_endpoint.empty())
+    environment["FLAME_CACHE_ENDPOINT"] = options.cache_endpoint;
+  if (!options.ca_file.empty()) environment["FLAME_CA_FILE"] = options.ca_file;
+  environment.try_emplace("HOME", files.directory);
+  for (const char* name : {"TMPDIR", "TEMP", "TMP"})
+    environment.try_emplace(name, files.app_dir + "/tmp");
+  return environment;
+}
+
+arrow::Result<ProcessSpec> BuildProcess(const LaunchOptions& options,
+                                        const v1::ApplicationSpec& spec,
+                                        const InstanceFiles& files) {
+  if (spec.command().empty())
+    return InvalidError("the application has no command; register it with one");
+  ProcessSpec process;
+  process.environment = BuildEnvironment(options, spec, files);
+  const std::string command = ExpandVariables(spec.command(), process.environment).text;
+  const auto path = options.inherited.find("PATH");
+  ARROW_ASSIGN_OR_RAISE(
+      process.program,
+      FindProgram(command, path == options.inherited.end() ? "" : path->second));
+  for (const std::string& argument : spec.arguments())
+    process.arguments.push_back(ExpandVariables(argument, process.environment).text);
+  process.directory = files.directory;
+  process.output_file = files.out_file;
+  process.error_file = files.err_file;
+  return process;
+}
+
+void RemoveLeftovers(const LaunchOptions& options) {
+  const int killed =
+      KillByEnvironment(std::string(kSocketVariable), options.socket_dir + "/");
+  if (killed > 0)
+    FLAME_LOG_WARN(session, "ended {} processes that an earlier server left", killed);
+  for (const std::string& folder : {options.socket_dir, options.work_dir}) {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+      if (IsOurs(entry.path().filename().string())) RemoveAll(entry.path().string());
+    }
+  }
+}
+
+}  // namespace flame

@@ -1,0 +1,38 @@
+// ShimClient: calls a service on its Unix socket, one call at a time.
+//
+// Confined to the executor's thread.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <arrow/result.h>
+#include <google/protobuf/message_lite.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/support/status.h>
+
+namespace flame {
+
+class ShimClient {
+ public:
+  explicit ShimClient(const std::string& socket_path);
+
+  /// Wait up to `patience` for the service to accept connections.
+  bool AwaitConnected(std::chrono::milliseconds patience);
+
+  struct Reply {
+    grpc::Status status;
+    std::string bytes;
+  };
+  /// Call `method` ("OnTaskInvoke"). While it runs, `go_on` is asked every tenth of a
+  /// second; when it says no the call is cancelled.
+  Reply Call(const char* method, const google::protobuf::MessageLite& request,
+             const std::function<bool()>& go_on);
+
+ private:
+  const std::shared_ptr<grpc::Channel> channel_;
+};
+
+}  // namespace flame
