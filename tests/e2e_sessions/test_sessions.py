@@ -80,12 +80,9 @@ def test_a_task_that_fails_says_why_and_the_instance_goes_on(manager, connect):
     client = connect(manager)
     client(remote.register, name="app", attributes=application())
     client(remote.create, session="s", app="app")
-    texts = ["pid", "raise no such column", "echo " + "x" * (5 << 20), "pid"]
-    first, failed, refused, last = client(remote.outcomes, session="s", texts=texts)
+    texts = ["pid", "raise no such column", "pid"]
+    first, failed, last = client(remote.outcomes, session="s", texts=texts)
     assert "no such column" in failed
-    # Services of the published client take 4 MiB.
-    assert "the service failed: " in refused
-    assert "larger than max" in refused
     assert first == last
     assert client(remote.events, session="s", task="2")[-1] == (3, "no such column")
 

@@ -108,6 +108,7 @@ ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config) {
   }
   launch.socket_dir = config.socket_dir.empty() ? launch.work_dir : config.socket_dir;
   launch.home = config.home;
+  launch.log_level = config.log_filter;
   launch.cache_endpoint = config.cache_endpoint;
   launch.ca_file = config.ca_file;
   launch.inherited = Inherited(config);

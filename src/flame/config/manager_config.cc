@@ -363,6 +363,15 @@ arrow::Result<Config> Load(const Line& line, const Host& host) {
               fmt::format("line {}: {}", found->second.line, setting.path)));
     if (const auto text = host.Env(std::string(setting.env)))
       ARROW_RETURN_NOT_OK(set(setting, *text, std::string(setting.env)));
+    if (setting.env == "FLAME_LOG" && !host.Env("FLAME_LOG")) {
+      // Other programs read it, too: what we cannot understand may be meant for them.
+      const auto shared = host.Env("RUST_LOG");
+      if (shared && !set(setting, *shared, "RUST_LOG").ok()) {
+        config.log = {};
+        config.log_filter = "info";
+        config.warnings.push_back(fmt::format("RUST_LOG: '{}' is ignored", *shared));
+      }
+    }
     if (const auto found = line.values.find(setting.path); found != line.values.end())
       ARROW_RETURN_NOT_OK(set(setting, found->second, std::string(setting.flag)));
   }

@@ -17,6 +17,8 @@ using arrow::Status;
 
 constexpr uint32_t kDefaultMaxInstances = 1'000'000;
 constexpr int64_t kDefaultDelayReleaseSeconds = 60;
+/// Parsed, JSON takes many times its size.
+constexpr size_t kMaxSchema = 256 << 10;
 constexpr std::array<std::string_view, 7> kSchemaTypes{
     "null", "boolean", "object", "array", "number", "string", "integer"};
 
@@ -32,6 +34,10 @@ bool IsSchemaType(const google::protobuf::Value& type) {
 /// A schema is an object or a boolean; of its keywords, those that people mistype are
 /// looked at. It is stored, never applied.
 Status CheckSchema(std::string_view name, const std::string& text) {
+  if (text.size() > kMaxSchema) {
+    return InvalidRefusal(fmt::format("invalid schema '{}': it has {} bytes, at most {}",
+                                      name, text.size(), kMaxSchema));
+  }
   google::protobuf::Value value;
   const auto parsed = google::protobuf::util::JsonStringToMessage(text, &value);
   if (!parsed.ok()) {

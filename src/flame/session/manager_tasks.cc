@@ -108,8 +108,11 @@ Status SessionManager::Listen(const std::string& session_id, uint64_t task,
   MutexLock lock(mutex_);
   ARROW_ASSIGN_OR_RAISE(const SessionPtr session, Find(session_id));
   if (task == 0 || task > session->tasks.size()) return TaskNotFound(session_id, task);
-  if (!IsTerminal(session->tasks[task - 1]))
-    session->listeners[task].push_back(std::move(listener));
+  if (IsTerminal(session->tasks[task - 1])) return Status::OK();
+  auto& listeners = session->listeners[task];
+  // A task may wait for long while clients come and go.
+  std::erase_if(listeners, [](const auto& weak) { return weak.expired(); });
+  listeners.push_back(std::move(listener));
   return Status::OK();
 }
 

@@ -187,13 +187,16 @@ TEST_F(ManagerTest, BadApplicationsAreRefused) {
   relative.set_working_directory("here");
   EXPECT_EQ(CodeOfRefusal(manager_->RegisterApplication("b", relative)),
             grpc::StatusCode::INVALID_ARGUMENT);
-  for (const char* schema :
-       {"{", "7", "\"text\"", R"({"type": "thing"})", R"({"properties": []})"}) {
+  const std::string deep(100'000, '[');
+  const std::string large = '"' + std::string(300 << 10, 'x') + '"';
+  const std::vector<std::string> schemas{
+      "{", "7", "\"text\"", R"({"type": "thing"})", R"({"properties": []})", deep, large};
+  for (const std::string& schema : schemas) {
     v1::ApplicationSpec spec = ApplicationSpec();
     spec.mutable_schema()->set_input(schema);
     EXPECT_EQ(CodeOfRefusal(manager_->RegisterApplication("b", spec)),
               grpc::StatusCode::INVALID_ARGUMENT)
-        << schema;
+        << schema.substr(0, 20);
   }
 }
 

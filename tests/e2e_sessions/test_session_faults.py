@@ -1,0 +1,228 @@
+"""What happens when instances or the manager die, hang or misbehave: a clear error, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from harness import remote
+from harness.server import PATIENCE
+from harness.session_manager import SERVICE, application
+from harness.wait import until
+
+
+def _registered(client, **more):
+    client(remote.register, name="app", attributes=application(**more))
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_a_session_that_is_refused_says_why(managers, connect):
+    client = connect(managers("fs", "--retry-limit", "2"))
+    _registered(client)
+    client(remote.create, session="s", app="app", data=b"refuse there is no model")
+    client(remote.submit, session="s", texts=["echo x"])
+    until(lambda: len(client(remote.look, session="s")["events"]) == 3, "all attempts failed", 60)
+    seen = client(remote.look, session="s")
+    assert [code for code, _ in seen["events"]] == [1001, 1001, 1002]
+    text = seen["events"][0][1]
+    assert "failed to bind session with return_code 12: there is no model" in text
+    assert "Session retry limit reached after 2/2 failed attempts" in seen["events"][2][1]
+    assert (seen["state"], seen["pending"]) == ("OPEN", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data", "code", "reason"),
+    [
+        (["ends-at-once"], b"", 11, "cannot find my licence"),
+        (["never-listens"], b"", 11, "did not listen on its socket within 1 s"),
+        ([], b"die-on-enter", 12, "it exited with code 7"),
+    ],
+)
+def test_a_service_that_does_not_start_says_why(managers, connect, arguments, data, code, reason):
+    limit = "1" if "never-listens" in arguments else "60"
+    manager = managers("none", "--start-timeout", limit, "--retry-limit", "1")
+    client = connect(manager)
+    _registered(client, arguments=[str(SERVICE), *arguments])
+    client(remote.create, session="s", app="app", data=data)
+    client(remote.submit, session="s", texts=["echo x"])
+    until(lambda: client(remote.look, session="s")["events"], "there is an event", 60)
+    (_, text), (last, _) = client(remote.look, session="s")["events"]
+    assert f"return_code {code}: " in text
+    assert reason in text
+    assert last == 1002
+    manager.await_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "code", "reason"),
+    [
+        ({"command": "/no/such/program"}, 11, "execute /no/such/program: No such file"),
+        ({"command": "no-such-program"}, 11, "there is no program 'no-such-program'"),
+        ({"installer": "rpm"}, 10, "unknown installer 'rpm'"),
+        ({"installer": "python", "url": "file:///x.tar.gz"}, 10, "does not install packages"),
+    ],
+)
+def test_an_application_that_cannot_be_started_says_why(
+    managers, connect, attributes, code, reason
+):
+    manager = managers("none", "--retry-limit", "1")
+    client = connect(manager)
+    _registered(client, **attributes)
+    client(remote.create, session="s", app="app", min_instances=1)
+    until(lambda: client(remote.look, session="s")["events"], "there is an event")
+    text = client(remote.look, session="s")["events"][0][1]
+    assert f"return_code {code}: " in text
+    assert reason in text
+
+
+def test_an_instance_killed_in_a_task_fails_that_task_only(managers, connect):
+    manager = managers("fs")
+    client = connect(manager)
+    _registered(client)
+    client(remote.create, session="s", app="app")
+    texts = ["pid", "die", "pid"]
+    before, died, after = client(remote.outcomes, session="s", texts=texts)
+    assert "the service process died in task 2: it was killed by signal 9 (Killed)" in died
+    assert "last words" in died
+    assert before != after
+    assert client(remote.look, session="s")["events"] == []
+
+
+def test_an_idle_instance_that_is_killed_is_replaced(managers, connect):
+    manager = managers()
+    client = connect(manager)
+    _registered(client)
+    client(remote.create, session="s", app="app")
+    (before,) = client(remote.outcomes, session="s", texts=["pid"])
+    os.kill(int(before), signal.SIGKILL)
+    (after,) = client(remote.outcomes, session="s", texts=["pid"])
+    assert after != before
+
+
+def test_what_a_service_leaves_behind_is_ended(managers, connect):
+    manager = managers()
+    client = connect(manager)
+    _registered(client)
+    client(remote.create, session="s", app="app")
+    (child,) = client(remote.outcomes, session="s", texts=["fork"])
+    assert not _gone(int(child))
+    client(remote.close, session="s")
+    until(lambda: _gone(int(child)), "the child of the service is gone")
+    manager.await_nothing_left()
+
+
+def test_output_without_end_is_cut(managers, connect):
+    manager = managers()
+    client = connect(manager)
+    _registered(client)
+    client(remote.create, session="s", app="app")
+    client(remote.outcomes, session="s", texts=[f"print {80 << 20}"])
+    until(lambda: all(f.stat().st_size < 1 << 20 for f in manager.work.rglob("*.err")), "it is cut")
+    assert client(remote.outcomes, session="s", texts=["echo on"]) == ["on"]
+
+
+# Goal: no acknowledged task is lost, none that was done runs again.
+# Method: tasks write a line when they start and when they end; the manager is killed while some have
+# ended, some run and some wait; after a start all of them end.
+def test_tasks_survive_the_death_of_the_manager(managers, connect, tmp_path):
+    manager = managers("fs", "--max-executors", "2")
+    client = connect(manager)
+    _registered(client)
+    notes, gate = tmp_path / "notes", tmp_path / "gate"
+    client(remote.create, session="s", app="app", data=f"notes {notes}".encode())
+    texts = [f"note {i}" for i in range(1, 11)] + [f"wait-for {gate}"] * 2
+    texts += [f"note {i}" for i in range(13, 51)]
+    assert client(remote.submit, session="s", texts=texts) == [str(i) for i in range(1, 51)]
+    until(lambda: client(remote.look, session="s")["running"] == 2, "two tasks run", 60)
+    until(lambda: notes.read_text().count("waiting") == 2, "both have begun", 60)
+    instances = manager.instances()
+
+    manager.kill()
+
+    until(lambda: all(_gone(pid) for pid in instances), "instances die with their manager")
+    manager.start()
+    seen = client(remote.look, session="s")
+    assert (seen["succeed"], seen["pending"] + seen["running"]) == (10, 40)
+    gate.touch()
+    until(lambda: client(remote.look, session="s")["succeed"] == 50, "all tasks have ended", 60)
+    lines = Counter(notes.read_text().split("\n"))
+    assert all(lines[str(i)] == 1 for i in [*range(1, 11), *range(13, 51)])
+    # Their instances died: these two ran again.
+    assert [lines[f"waiting {i}"] for i in (11, 12)] == [2, 2]
+    assert [lines[f"done {i}"] for i in (11, 12)] == [1, 1]
+    states = client(remote.tasks, session="s")
+    assert [task[0] for task in states] == [str(i) for i in range(1, 51)]
+    assert {task[1] for task in states} == {"SUCCEED"}
+
+
+def test_a_closed_session_stays_closed_over_a_restart(managers, connect):
+    manager = managers("fs")
+    client = connect(manager)
+    _registered(client)
+    client(remote.create, session="s", app="app")
+    client(remote.close, session="s")
+    manager.kill()
+    manager.start()
+    assert client(remote.look, session="s")["state"] == "CLOSED"
+
+
+def test_a_stop_lets_tasks_end_and_leaves_nothing(managers, connect, tmp_path):
+    manager = managers("fs")
+    client = connect(manager)
+    _registered(client)
+    notes, gate = tmp_path / "notes", tmp_path / "gate"
+    client(remote.create, session="s", app="app", data=f"notes {notes}".encode())
+    client(remote.submit, session="s", texts=[f"wait-for {gate}"])
+    until(lambda: notes.exists() and "waiting" in notes.read_text(), "the task runs")
+    manager.process.send_signal(signal.SIGTERM)
+    until(lambda: "stopping" in manager.log(), "the manager stops")
+    gate.touch()
+    assert manager.process.wait(PATIENCE) == 0
+    assert "leave" in notes.read_text()
+    assert not manager.instances()
+    assert not (manager.work / "w").exists()
+    manager.start()
+    assert client(remote.tasks, session="s") == [("1", "SUCCEED", "waited")]
+
+
+def test_a_stop_does_not_wait_for_ever(managers, connect, tmp_path):
+    manager = managers("fs", "--drain-timeout", "200ms")
+    client = connect(manager)
+    _registered(client)
+    notes, gate = tmp_path / "notes", tmp_path / "gate"
+    client(remote.create, session="s", app="app", data=f"notes {notes}".encode())
+    client(remote.submit, session="s", texts=[f"wait-for {gate}"])
+    until(lambda: notes.exists() and "waiting" in notes.read_text(), "the task runs")
+    manager.stop()
+    assert not manager.instances()
+    gate.touch()
+    manager.start()
+    until(lambda: client(remote.look, session="s")["succeed"] == 1, "the task ran again")
+
+
+def test_a_second_manager_on_the_same_port_or_storage_does_not_start(managers, tmp_path):
+    manager = managers("fs")
+    for flag, value, reason in (
+        ("--storage", manager.storage, "is in use by another process"),
+        ("--work-dir", f"{manager.work}/w", "another session manager uses"),
+        ("--endpoint", manager.endpoint, "cannot listen on"),
+    ):
+        command = [*manager.command(), "--endpoint", "http://127.0.0.1:0"]
+        command += ["--storage", "none", "--work-dir", str(tmp_path), flag, value]
+        started = time.monotonic()
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert ended.returncode == 1, ended.stderr
+        assert ended.stderr.startswith("Error: ")
+        assert reason in ended.stderr
+        assert time.monotonic() - started < PATIENCE
