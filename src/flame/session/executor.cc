@@ -152,7 +152,7 @@ class InstanceRun {
     });
     if (late)
       return Failure{BindFailure::kSessionEnter, "OnSessionEnter took too long" + Tail()};
-    if (child_->AwaitExit(milliseconds(0)))
+    if (DiedIn(reply.status))
       return Failure{BindFailure::kSessionEnter, Dead("in OnSessionEnter")};
     if (!reply.status.ok())
       return Failure{BindFailure::kSessionEnter, reply.status.error_message()};
@@ -194,10 +194,8 @@ class InstanceRun {
     TaskOutcome outcome;
     bool usable = true;
     if (!reply.status.ok()) {
-      // Its end of the connection may close a moment before the process is gone.
-      const bool lost = reply.status.error_code() == grpc::StatusCode::UNAVAILABLE;
-      const bool dead = child_->AwaitExit(lost ? kLook : milliseconds(0));
-      usable = !lost && !dead;
+      const bool dead = DiedIn(reply.status);
+      usable = !dead && reply.status.error_code() != grpc::StatusCode::UNAVAILABLE;
       outcome.message =
           dead ? Dead(fmt::format("in task {}", work->id))
                : fmt::format("the service failed: {}", reply.status.error_message());
@@ -230,6 +228,13 @@ class InstanceRun {
     const auto now = steady_clock::now();
     if (!dead_since_) dead_since_ = now;
     return now - *dead_since_ < kLastWords;
+  }
+
+  /// Whether the process is dead, after a call that ended with `status`: its end of the
+  /// connection may close a moment before it is gone.
+  bool DiedIn(const grpc::Status& status) const {
+    const bool lost = status.error_code() == grpc::StatusCode::UNAVAILABLE;
+    return child_->AwaitExit(lost ? kLook : milliseconds(0));
   }
 
   std::string Dead(std::string_view when) const {

@@ -17,6 +17,7 @@
 //     room, the longest idle first.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

@@ -26,13 +26,11 @@ using std::chrono::milliseconds;
 constexpr auto kPatience = std::chrono::seconds(20);
 
 struct Memory {
-  static constexpr bool kDurable = false;
   static arrow::Result<std::unique_ptr<KeyValueStore>> Open(const std::string&) {
     return OpenMemoryKeyValue();
   }
 };
 struct Disk {
-  static constexpr bool kDurable = true;
   static arrow::Result<std::unique_ptr<KeyValueStore>> Open(const std::string& folder) {
     return OpenDiskKeyValue(folder + "/state");
   }
