@@ -171,7 +171,9 @@ class InstanceRun {
     while (!Ending()) {
       const auto next = manager_->AwaitWork(id(), kLook, &work);
       if (next == SessionManager::Next::kLeave) return;
-      if (child_->AwaitExit(milliseconds(0))) {
+      // The pause is for a task that came back at once because the disk fails.
+      const bool nothing = next == SessionManager::Next::kNothing;
+      if (child_->AwaitExit(milliseconds(nothing ? 2 : 0))) {
         // With a task in hand or not: the process never saw it.
         manager_->Died(id(), Dead("while it was idle"));
         return;

@@ -158,10 +158,8 @@ Status SessionManager::Complete(const std::string& id, TaskOutcome outcome) {
   if (abandoned_ || executor == nullptr || executor->task == 0) return Status::OK();
   Session* session = executor->session.get();
   const uint64_t task_id = executor->task;
-  ARROW_ASSIGN_OR_RAISE(auto task, store_->ReadTask(session->stored.serial, task_id,
-                                                    /*payloads=*/false));
-  if (!task) return NotFoundRefusal("its record is gone");
-  auto* status = task->mutable_status();
+  ARROW_ASSIGN_OR_RAISE(v1::Task task, ReadRecord(*session, task_id));
+  auto* status = task.mutable_status();
   const v1::TaskState state = outcome.succeeded ? v1::Succeed : v1::Failed;
   status->set_state(state);
   status->set_completion_time(clock_->WallMs());
@@ -175,8 +173,8 @@ Status SessionManager::Complete(const std::string& id, TaskOutcome outcome) {
   }
   *status->add_events() = NewEvent(state, std::move(message));
   if (outcome.succeeded && outcome.output)
-    task->mutable_spec()->set_output(*std::move(outcome.output));
-  ARROW_RETURN_NOT_OK(store_->FinishTask(session->stored.serial, task_id, *task));
+    task.mutable_spec()->set_output(*std::move(outcome.output));
+  ARROW_RETURN_NOT_OK(store_->FinishTask(session->stored.serial, task_id, task));
   executor->task = 0;
   session->started_ms.erase(task_id);
   session->moved_ms = clock_->BootMs();

@@ -183,11 +183,10 @@ arrow::Result<v1::Session> SessionManager::CloseSession(const std::string& id) {
   const uint64_t serial = session->stored.serial;
   std::vector<v1::Task> cancelled;
   for (const uint64_t task_id : session->waiting) {
-    ARROW_ASSIGN_OR_RAISE(auto task, store_->ReadTask(serial, task_id, false));
-    if (!task) continue;
-    task->mutable_status()->set_state(v1::Cancelled);
-    task->mutable_status()->set_completion_time(now);
-    cancelled.push_back(*std::move(task));
+    ARROW_ASSIGN_OR_RAISE(v1::Task task, ReadRecord(*session, task_id));
+    task.mutable_status()->set_state(v1::Cancelled);
+    task.mutable_status()->set_completion_time(now);
+    cancelled.push_back(std::move(task));
   }
   StoredSession closed = session->stored;
   closed.session.mutable_status()->set_state(v1::Closed);

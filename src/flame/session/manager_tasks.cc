@@ -1,6 +1,7 @@
 // SessionManager: tasks, from the clients' side.
 #include <fmt/format.h>
 
+#include "flame/base/error.h"
 #include "flame/base/log.h"
 #include "flame/session/manager_internal.h"
 #include "flame/session/refusal.h"
@@ -21,6 +22,21 @@ void SessionManager::SetState(Session* session, uint64_t id, v1::TaskState state
   --session->counts[static_cast<size_t>(current)];
   ++session->counts[static_cast<size_t>(state)];
   current = state;
+}
+
+/// What is stored of a task, to be changed and written back. A record that is damaged or
+/// gone is made anew: the task must be able to end all the same.
+arrow::Result<v1::Task> SessionManager::ReadRecord(const Session& session,
+                                                   uint64_t id) const {
+  auto task = store_->ReadTask(session.stored.serial, id, /*payloads=*/false);
+  if (task.ok() && *task) return **std::move(task);
+  if (!task.ok() && !IsError(task.status(), ErrorCode::kCorrupt)) return task.status();
+  FLAME_LOG_ERROR(session, "session {}: the record of task {} is damaged", session.id(),
+                  id);
+  v1::Task made;
+  made.mutable_metadata()->set_id(std::to_string(id));
+  made.mutable_status()->set_creation_time(clock_->WallMs());
+  return made;
 }
 
 void SessionManager::CollectListeners(Session* session, uint64_t id,

@@ -234,6 +234,7 @@ class SessionManager {
 
   // Tasks.
   void SetState(Session* session, uint64_t id, v1::TaskState state) REQUIRES(mutex_);
+  arrow::Result<v1::Task> ReadRecord(const Session& session, uint64_t id) const;
   void CollectListeners(Session* session, uint64_t id, Notifications* notifications)
       REQUIRES(mutex_);
   void AssignWaiting(Session* session, Notifications* notifications) REQUIRES(mutex_);

@@ -602,6 +602,39 @@ TEST_F(ManagerTest, ListenersHearOfCancellation) {
   EXPECT_TRUE(manager_->MustLeave(executor));
 }
 
+// Goal: damage to one record of a task does not hold an instance or a session for ever.
+TEST_F(ManagerTest, TaskWithADamagedRecordStillEnds) {
+  auto owned = OpenMemoryKeyValue();
+  KeyValueStore* keys = owned.get();
+  ASSERT_OK_AND_ASSIGN(
+      const auto manager,
+      SessionManager::Open(std::make_unique<SessionStore>(std::move(owned)), &clock_,
+                           options_));
+  manager->Start(
+      [this](Assignment assignment) { assignments_.Push(std::move(assignment)); });
+  ASSERT_OK(manager->RegisterApplication("app", ApplicationSpec()));
+  ASSERT_OK(manager->CreateSession("s", Spec()));
+  v1::TaskSpec spec;
+  spec.set_session_id("s");
+  for (int i = 0; i < 3; ++i) ASSERT_OK(manager->CreateTask(spec));
+  const std::string executor = assignments_.Pop().executor;
+  manager->Bound(executor);
+  TaskWork work;
+  ASSERT_EQ(manager->AwaitWork(executor, milliseconds(0), &work), Next::kTask);
+  const std::string serial("\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 15);
+  ASSERT_OK(keys->Write({{"t" + serial + "\1", "bad"},
+                         {"t" + serial + "\2", "bad"},
+                         {"t" + serial + "\3", std::nullopt}}));
+
+  ASSERT_OK(manager->Complete(executor, {true, "out", ""}));
+  EXPECT_EQ(manager->GetTask("s", 1)->spec().output(), "out");
+  // Its input cannot be read: it fails, and the instance goes on.
+  ASSERT_EQ(manager->AwaitWork(executor, milliseconds(0), &work), Next::kNothing);
+  EXPECT_EQ(manager->GetTask("s", 2)->status().state(), v1::Failed);
+  ASSERT_OK(manager->CloseSession("s"));
+  EXPECT_EQ(manager->GetTask("s", 3)->status().state(), v1::Cancelled);
+}
+
 using DurableManagerTest = ManagerTestOn<Disk>;
 
 // Goal: no acknowledged task is lost, and none that was done runs again.
