@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any, Optional
 
 __all__ = [
+    "AlreadyExists",
     "BatchError",
     "Cancelled",
     "ClientClosed",
@@ -23,10 +24,13 @@ __all__ = [
     "InvalidArgument",
     "InvalidConfig",
     "InvalidKey",
+    "InvalidState",
     "NotFound",
     "NotSupported",
     "PickleRefused",
     "ResourceExhausted",
+    "TaskCancelled",
+    "TaskFailed",
     "Timeout",
     "TlsError",
     "TooLarge",
@@ -227,6 +231,50 @@ class ClientClosed(_CodedError, RuntimeError):
     """The client was closed; its calls are over."""
 
     _code = FlameErrorCode.INVALID_STATE
+
+
+class AlreadyExists(_CodedError):
+    """A session or an application of this name is there already."""
+
+    _code = FlameErrorCode.ALREADY_EXISTS
+
+
+class InvalidState(_CodedError):
+    """The session is not open, or its application takes no sessions."""
+
+    _code = FlameErrorCode.INVALID_STATE
+
+
+class TaskFailed(_CodedError):
+    """A task's service failed; the message is the service's.
+
+    Attributes
+    ----------
+    task_id, session_id : str or None
+    remote_traceback : str or None
+        Where it failed there, if the service tells.
+    """
+
+    _code = FlameErrorCode.INTERNAL
+
+    def __init__(
+        self,
+        message: str,
+        session_id: Optional[str] = None,
+        task_id: Optional[str] = None,
+        remote_traceback: Optional[str] = None,
+        *,
+        outcome: Optional[str] = None,
+    ) -> None:
+        super().__init__(message, outcome=outcome)
+        self.args = (message, session_id, task_id, remote_traceback)
+        self.session_id = session_id
+        self.task_id = task_id
+        self.remote_traceback = remote_traceback
+
+
+class TaskCancelled(Cancelled):
+    """A task was cancelled before it ran: its session was closed, or its future cancelled."""
 
 
 class PickleRefused(_CodedError, ValueError):
