@@ -217,7 +217,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("aio", "runner", "service"):  # Imported when used: they cost as much as the rest.
+    if name in (
+        "aio",
+        "cache",
+        "runner",
+        "service",
+    ):  # Imported when used: they cost as much as the rest.
         import importlib
 
         return importlib.import_module(f"flamepy.{name}")

@@ -29,6 +29,9 @@ class WriteOptions:
         Write only if this is the newest version; 0 = only if there is none.
     ttl_ms : int or None
         The object expires so many milliseconds after this write.
+    op_id : bytes or None
+        16 bytes: the identity of this write, for one that may be done again by another
+        process. None: one is drawn.
 
     Examples
     --------
@@ -43,6 +46,7 @@ class WriteOptions:
 
     if_version: Optional[int] = None
     ttl_ms: Optional[int] = None
+    op_id: Optional[bytes] = None
 
     @classmethod
     def of(cls, if_version: Optional[int] = None, ttl: Optional[Seconds] = None) -> WriteOptions:

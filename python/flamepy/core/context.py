@@ -107,10 +107,12 @@ class FlameClientCache:
 
 @dataclass(frozen=True)
 class FlamePackage:
-    """Where packages go (None: into the object cache) and which files they leave out."""
+    """Where packages go (None: into the object cache), which files they hold and leave out."""
 
     storage: Optional[str] = None
     excludes: list[str] = field(default_factory=lambda: list(DEFAULT_PACKAGE_EXCLUDES))
+    include: list[str] = field(default_factory=list)
+    """Only files that match one of these patterns; empty: all."""
 
 
 @dataclass(frozen=True)
@@ -417,11 +419,13 @@ def _package(section: dict) -> Optional[FlamePackage]:
     if section.get("package") is None:
         return None
     package = _mapping(section, "package")
-    excludes = package.get("excludes") or []
-    if not isinstance(excludes, list) or not all(isinstance(item, str) for item in excludes):
-        raise InvalidConfig(f"`package.excludes` must be a list of texts, not {excludes!r}")
-    merged = list(dict.fromkeys([*DEFAULT_PACKAGE_EXCLUDES, *excludes]))
-    return FlamePackage(storage=_text(package, "storage"), excludes=merged)
+    patterns = {}
+    for name in ("excludes", "include"):
+        found = patterns[name] = package.get(name) or []
+        if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+            raise InvalidConfig(f"`package.{name}` must be a list of texts, not {found!r}")
+    merged = list(dict.fromkeys([*DEFAULT_PACKAGE_EXCLUDES, *patterns["excludes"]]))
+    return FlamePackage(_text(package, "storage"), merged, patterns["include"])
 
 
 def _local_directory(value: Optional[str], env: Mapping[str, str]) -> Optional[str]:

@@ -286,7 +286,8 @@ class Documents:
         repeatable: bool,
     ) -> ObjectRef:
         operation = f"{op} {key}"
-        request = {"op": op, "key": key, "op_id": next_op_id(), **options.to_document()}
+        op_id = options.op_id or next_op_id()
+        request = {"op": op, "key": key, "op_id": op_id, **options.to_document()}
         inline = _inline(payload)
         stream = None if inline is not None else stream_of(payload)
 

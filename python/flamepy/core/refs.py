@@ -84,3 +84,7 @@ class ObjectRef:
         except InvalidKey as error:
             raise InvalidArgument(f"not an object reference: {error}") from error
         return cls(endpoint, key, int(version))
+
+
+# Pickles name the class where the published client has it.
+ObjectRef.__module__ = "flamepy.core.cache"

@@ -6,6 +6,7 @@ grpcio is imported when the first channel is made: clients of the object cache n
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,8 @@ def grpc_module() -> Any:
     InvalidConfig
         It is not installed.
     """
+    # It would tell of every lost connection on standard error; whoever wants that, sets it.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         import grpc
     except ImportError as error:

@@ -46,6 +46,7 @@ class ApplicationContext:
     command: Optional[str] = None
     working_directory: Optional[str] = None
     url: Optional[str] = None
+    installer: Optional[str] = None
 
 
 @dataclass
@@ -174,6 +175,7 @@ class InstanceServer:
                 application.command,
                 application.working_directory,
                 application.url,
+                application.installer,
             ),
         )
         return self._answer("session enter", lambda: self._service.on_session_enter(context))
