@@ -21,6 +21,10 @@ from harness.servers import ServerFactory, servers
 _STOCK_PYTHON = Path(os.environ.get("FLAME_STOCK_PYTHON") or ROOT / ".venv/conformance/bin/python")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: more than a few seconds; not part of `make fast`")
+
+
 @pytest.fixture(scope="session")
 def binary() -> Path:
     """The server program."""
