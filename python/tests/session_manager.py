@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Optional
@@ -27,9 +28,11 @@ class SessionManager:
         self, home: Path, cache_endpoint: str, *args: str, storage: str = "none", port: int = 0
     ) -> None:
         self.home = home
+        self._sockets = tempfile.TemporaryDirectory(prefix="flame-", dir="/tmp")  # Short paths.
         self._command = [
             *(str(PROGRAM), "--endpoint", f"http://127.0.0.1:{port}", "--storage", storage),
             *("--cache-endpoint", cache_endpoint, "--work-dir", str(home / "work")),
+            *("--socket-dir", self._sockets.name),
             *args,
         ]
         self.process: Optional[subprocess.Popen] = None
@@ -67,6 +70,11 @@ class SessionManager:
                 self.process.kill()
                 self.process.wait()
         self.process.stdout.close()
+        self._sockets.cleanup()
+
+    def sockets(self) -> list[str]:
+        """Of instances that are there."""
+        return [name for name in os.listdir(self._sockets.name) if name.endswith(".sock")]
 
     def log(self) -> str:
         """What it has said."""

@@ -25,6 +25,7 @@ __all__ = [
     "InvalidConfig",
     "InvalidKey",
     "InvalidState",
+    "NoInstance",
     "NotFound",
     "NotSupported",
     "PickleRefused",
@@ -271,6 +272,15 @@ class TaskFailed(_CodedError):
         self.session_id = session_id
         self.task_id = task_id
         self.remote_traceback = remote_traceback
+
+
+class NoInstance(_CodedError):
+    """No instance of the session could be started, and no more is tried: its task never runs.
+
+    The message is that of the last attempt. The session stays open; close it.
+    """
+
+    _code = FlameErrorCode.INTERNAL
 
 
 class TaskCancelled(Cancelled):

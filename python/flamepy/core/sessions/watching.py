@@ -18,7 +18,7 @@ import weakref
 from concurrent.futures import Future
 from typing import Any, Optional
 
-from flamepy.core.errors import Cancelled, FlameError, Unavailable
+from flamepy.core.errors import Cancelled, FlameError, NoInstance, Unavailable
 from flamepy.core.sessions import messages
 from flamepy.core.sessions.model import TaskState
 from flamepy.core.sessions.rpc import FRONTEND, Target, grpc_module, translate
@@ -31,6 +31,11 @@ _PAUSE_SECONDS = 0.05
 _MAX_PAUSE_SECONDS = 1.0
 _FIRST_REPLY_SECONDS = 5.0
 """WatchTasks answers each request with the task's present state at once; else GetTask is asked."""
+
+_SESSIONS_SECONDS = 5.0
+"""How often the sessions of tasks that are waited for are asked whether they have instances."""
+
+_BIND_FAILED, _GIVEN_UP = 1001, 1002  # Events of a session.
 
 Key = tuple[str, str]  # Session and task.
 
@@ -98,6 +103,7 @@ class _Loop:
         self._unanswered: set[Key] = set()  # On the stream for all tasks.
         self._wanted: asyncio.Queue[Key] = None  # type: ignore[assignment]
         self._streaming: Optional[asyncio.Task] = None
+        self._checking = False
         self._tasks: set[asyncio.Task] = set()
         self._ended = False
 
@@ -117,6 +123,7 @@ class _Loop:
         self._get = self._channel.unary_unary(FRONTEND + "GetTask")
         self._single = self._channel.unary_stream(FRONTEND + "WatchTask")
         self._multi = self._channel.stream_stream(FRONTEND + "WatchTasks")
+        self._session = self._channel.unary_unary(FRONTEND + "GetSession")
         if self._ended:  # Closed before the loop ran.
             self._stopped.set()
         await self._stopped.wait()
@@ -141,6 +148,9 @@ class _Loop:
             futures.append(future)
             return
         self._pending[key] = [future]
+        if not self._checking:
+            self._checking = True
+            self._spawn(self._check_sessions())
         if self._multiplexed is False:
             self._spawn(self._follow(key))
             return
@@ -256,6 +266,37 @@ class _Loop:
             if _is_final(found):
                 self._resolve(key, found)
             return
+
+    async def _check_sessions(self) -> None:
+        """While tasks are waited for: one that no instance will ever take is an error."""
+        while self._pending and not self._ended:
+            await asyncio.sleep(_SESSIONS_SECONDS)
+            for session_id in {key[0] for key in self._pending}:
+                with contextlib.suppress(self._grpc.RpcError):
+                    await self._check_session(session_id)
+        self._checking = False
+
+    async def _check_session(self, session_id: str) -> None:
+        request = messages.SessionNamed(session_id=session_id).encode()
+        raw = await self._session(request, timeout=_CALL_SECONDS)
+        status = messages.Session.decode(raw).status
+        if status is None or status.running:
+            return
+        texts = {event.code: event.message for event in status.events}
+        if _GIVEN_UP not in texts:
+            return
+        reason = texts.get(_BIND_FAILED) or texts[_GIVEN_UP]
+        for key in [key for key in self._pending if key[0] == session_id]:
+            request = messages.TaskNamed(task_id=key[1], session_id=session_id).encode()
+            found = messages.Task.decode(await self._get(request, timeout=_CALL_SECONDS))
+            if found.status is None or found.status.state == TaskState.PENDING:
+                self._fail(
+                    key,
+                    NoInstance(
+                        f"task {key[1]} of session {session_id} never runs, because no instance "
+                        f"could be started: {reason}"
+                    ),
+                )
 
     def _resolve(self, key: Key, found: messages.Task) -> None:
         self._unanswered.discard(key)
