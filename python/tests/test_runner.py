@@ -484,6 +484,49 @@ def test_a_zombie_cannot_overwrite_newer_state(client, home):
     assert stored.execution_object.count == 2
 
 
+@pytest.mark.parametrize("stateful", [False, True])
+def test_workers_use_a_cache_of_flame_0_6(client, home, monkeypatch, stateful):
+    """No conditions and no names there: results get names of its choice."""
+    from flamepy.core import transport
+    from flamepy.runner.payloads import dumps
+
+    made = make_counter()(5) if stateful else (lambda x: x + 5)
+    ref = flamepy.put_object("older/s", dumps(RunnerContext(made)))
+    monkeypatch.setattr(transport.Connection, "speaks_documents", lambda *_: False)
+    context = flamepy.SessionContext(ref.encode(), "s", flamepy.ApplicationContext("older"))
+    service = FlameRunpyService()
+    service.on_session_enter(context)
+    data = dumps(RunnerRequest("add" if stateful else None, (1,)))
+    results = []
+    for task in "12":
+        output = service.on_task_invoke(flamepy.TaskContext(task, "s", data))
+        results.append(flamepy.get_object(flamepy.ObjectRef.decode(output)))
+    assert results == ([6, 7] if stateful else [6, 6])
+
+
+def test_what_get_data_cannot_read(client, home):
+    from flamepy.runner import ErrorType, RunnerError
+    from flamepy.runner.payloads import dumps
+
+    for data, kind in (
+        ("text", ErrorType.DATA_FORMAT_ERROR),
+        (b"neither", ErrorType.DECODE_ERROR),
+        (b"\x80\x05broken", ErrorType.DECODE_ERROR),
+        (flamepy.ObjectRef(client.endpoint, "a/b/gone").encode(), ErrorType.CACHE_RETRIEVAL_ERROR),
+    ):
+        with pytest.raises(RunnerError) as caught:
+            get_data(data)
+        assert caught.value.error_type is kind
+    ref = flamepy.put_object("data/s", dumps([1, 2]))
+    assert get_data(ref.encode()) == {
+        "type": "output",
+        "result": [1, 2],
+        "metadata": {"object_ref_key": ref.key},
+    }
+    deep = dumps(RunnerRequest("m", ([{"x": flamepy.put_object("data/s", 7)}],)))
+    assert get_data(deep)["args"] == ([{"x": 7}],)
+
+
 def _call_hook():
     globals()["_hook"]()
 

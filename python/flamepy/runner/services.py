@@ -243,7 +243,8 @@ class RunnerService:
                 left[0] -= 1
                 ready = left[0] == 0
             if ready:
-                submitter.submit(function)
+                with contextlib.suppress(RuntimeError):  # Closed: its future was given up.
+                    submitter.submit(function)
 
         for future in futures:
             future.add_done_callback(one_less)
