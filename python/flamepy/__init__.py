@@ -111,7 +111,16 @@ from flamepy.core.sessions import (
     run,
     unregister_application,
 )
-from flamepy.core.types import short_name
+from flamepy.core.types import (
+    ApplicationID,
+    CommonData,
+    Message,
+    SessionID,
+    TaskID,
+    TaskInput,
+    TaskOutput,
+    short_name,
+)
 
 if TYPE_CHECKING:
     from flamepy import aio, runner, service
@@ -128,12 +137,14 @@ __all__ = [
     "Application",
     "ApplicationAttributes",
     "ApplicationContext",
+    "ApplicationID",
     "ApplicationSchema",
     "ApplicationState",
     "BatchError",
     "Cancelled",
     "Client",
     "ClientClosed",
+    "CommonData",
     "Connection",
     "Corrupt",
     "DecodeError",
@@ -152,6 +163,7 @@ __all__ = [
     "InvalidKey",
     "InvalidState",
     "ItemResult",
+    "Message",
     "NoInstance",
     "NodeState",
     "NotFound",
@@ -166,6 +178,7 @@ __all__ = [
     "Session",
     "SessionAttributes",
     "SessionContext",
+    "SessionID",
     "SessionState",
     "Shim",
     "Task",
@@ -173,7 +186,10 @@ __all__ = [
     "TaskContext",
     "TaskFailed",
     "TaskFuture",
+    "TaskID",
     "TaskInformer",
+    "TaskInput",
+    "TaskOutput",
     "TaskState",
     "TaskWatcher",
     "Timeout",

@@ -222,7 +222,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_project(root: Path, requires: str = "") -> Path:
-    """One level down, with a setup.py, a module, and a script."""
+    """One level down, with a setup.py and a module. Built offline, so setuptools must be here."""
+    pytest.importorskip("setuptools")
     inner = root / "my-package"
     (inner / "mod_of_mine").mkdir(parents=True)
     (inner / "mod_of_mine/__init__.py").write_text("def hello():\n    return 'hello'\n")

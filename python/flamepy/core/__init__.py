@@ -64,7 +64,16 @@ from flamepy.core.sessions import (
     run,
     unregister_application,
 )
-from flamepy.core.types import short_name
+from flamepy.core.types import (
+    ApplicationID,
+    CommonData,
+    Message,
+    SessionID,
+    TaskID,
+    TaskInput,
+    TaskOutput,
+    short_name,
+)
 
 __all__ = [
     "DEFAULT_FLAME_CACHE_ENDPOINT",
@@ -75,8 +84,10 @@ __all__ = [
     "Application",
     "ApplicationAttributes",
     "ApplicationContext",
+    "ApplicationID",
     "ApplicationSchema",
     "ApplicationState",
+    "CommonData",
     "Connection",
     "Event",
     "ExecutorState",
@@ -86,6 +97,7 @@ __all__ = [
     "FlameErrorCode",
     "FlamePackage",
     "FlameService",
+    "Message",
     "NodeState",
     "ObjectKey",
     "ObjectRef",
@@ -93,12 +105,16 @@ __all__ = [
     "Session",
     "SessionAttributes",
     "SessionContext",
+    "SessionID",
     "SessionState",
     "Shim",
     "Task",
     "TaskContext",
     "TaskFuture",
+    "TaskID",
     "TaskInformer",
+    "TaskInput",
+    "TaskOutput",
     "TaskState",
     "TaskWatcher",
     "close_session",

@@ -315,7 +315,7 @@ def _read_tar(path: Path, limits: Limits, compression: str) -> Iterator[Member]:
             )
         )
         while True:
-            info = tar.next()
+            info = tar.next() if tar.offset else None  # Python 3.9 stumbles over an empty one.
             tar.members = []  # It would keep every one of them.
             if info is None:
                 break

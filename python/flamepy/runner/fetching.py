@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import socket
 import time
 import urllib.error
 import urllib.parse
@@ -27,6 +28,8 @@ __all__ = ["Fetched", "cache_location", "fetched", "open_url", "package_name"]
 
 _CHUNK_BYTES = 1 << 20
 _STALL_SECONDS = 60.0  # A server that sends nothing for so long has been lost.
+
+_TIMED_OUT = (TimeoutError, socket.timeout)  # Two things before Python 3.10.
 
 
 class Fetched:
@@ -160,11 +163,11 @@ def open_url(
             raise Unavailable(
                 f"{operation}: the server answered {error.code} {error.reason}"
             ) from None
-    except TimeoutError:
+    except _TIMED_OUT:
         raise Timeout(f"{operation}: no answer within {seconds:.0f} s") from None
     except (OSError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)
-        if isinstance(reason, TimeoutError):
+        if isinstance(reason, _TIMED_OUT):
             raise Timeout(f"{operation}: no answer within {seconds:.0f} s") from None
         raise Unavailable(f"{operation}: {reason}; check the address") from error
 
@@ -218,7 +221,7 @@ def _over_http(address: str, copy: Path, timeout: float, limits: Limits, report:
                     raise Timeout(f"{operation}: {timeout} s are over after {done} bytes")
                 try:
                     data = reply.read1(_CHUNK_BYTES)
-                except TimeoutError:
+                except _TIMED_OUT:
                     raise Timeout(f"{operation}: nothing came for {patience:g} s") from None
                 except OSError as error:
                     raise Unavailable(f"{operation}: {error}") from error

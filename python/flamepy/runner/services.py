@@ -18,6 +18,7 @@ from flamepy.core.sessions.model import ResourceRequirement, SessionAttributes
 from flamepy.core.types import short_name
 from flamepy.runner.futures import ObjectFuture
 from flamepy.runner.payloads import dumps, map_nested, mark, nested
+from flamepy.runner.progress import Told, counting
 from flamepy.runner.types import RunnerContext, RunnerRequest, SessionContext, is_function
 
 __all__ = ["RunnerService"]
@@ -130,7 +131,7 @@ class RunnerService:
         *iterables: Iterable[Any],
         method: Optional[str] = None,
         timeout: Optional[float] = None,
-        progress: Optional[Callable[[int, int], None]] = None,
+        progress: Told = None,
     ) -> Iterator[Any]:
         """Call with one element of each iterable after the other; the results in their order.
 
@@ -142,14 +143,15 @@ class RunnerService:
             Of a class or an instance.
         timeout : float, optional
             Seconds from now for all results.
-        progress : callable, optional
-            Called with how many results are there, of how many.
+        progress : bool or callable, optional
+            A bar is shown on a terminal, unless this is False. A function is called with how
+            many results are there, of how many.
         """
         calls = [
             self(*items) if method is None else self.call(method, *items)
             for items in zip(*iterables)
         ]
-        return _results(calls, timeout, progress)
+        return _results(calls, timeout, f"map {method or self._app}", progress)
 
     def close(self, *, timeout: float = 60.0) -> None:
         """Wait for calls that are under way, then close the session, if this has opened it.
@@ -299,17 +301,15 @@ def _pass_on(task: Future, result: Future) -> None:
 
 
 def _results(
-    calls: list[ObjectFuture],
-    timeout: Optional[float],
-    progress: Optional[Callable[[int, int], None]],
+    calls: list[ObjectFuture], timeout: Optional[float], label: str, progress: Told
 ) -> Iterator[Any]:
     end = None if timeout is None else time.monotonic() + timeout
-    for number, future in enumerate(calls, 1):
-        left = None if end is None else max(0.0, end - time.monotonic())
-        value = future.get(left)
-        if progress is not None:
-            progress(number, len(calls))
-        yield value
+    with counting(label, len(calls), progress) as tell:
+        for number, future in enumerate(calls, 1):
+            left = None if end is None else max(0.0, end - time.monotonic())
+            value = future.get(left)
+            tell(number)
+            yield value
 
 
 def _session_id(app: str, made: Any, connection: Connection) -> tuple[str, bool]:
