@@ -206,6 +206,15 @@ def corpus() -> Iterator[Hostile]:
             ),
             "would leave",
         ),
+        (
+            "symlink that looks deeper than it leads",
+            lambda: tar(
+                ("deep/er/f", b"1"),
+                ("deep/er/top", link("../..")),
+                ("evil", link("deep/er/top/../../etc")),
+            ),
+            "'evil' .* would leave",
+        ),
         ("hard link to /", lambda: tar(("l", link("/etc/passwd", tarfile.LNKTYPE))), "would leave"),
         ("hard link up", lambda: tar(("l", link("../x", tarfile.LNKTYPE))), "would leave"),
         ("hard link to nothing", lambda: tar(("l", link("x", tarfile.LNKTYPE))), "no file"),
