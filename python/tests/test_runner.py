@@ -439,6 +439,18 @@ def test_a_task_that_is_done_again_publishes_once(client, home):
     assert len(list(flamepy.list_objects("again/s"))) == 2  # The context and one result.
 
 
+def test_a_published_result_is_never_replaced(client, home):
+    """Also when the server has forgotten the identity of the write that published it."""
+    from flamepy.runner.publishing import publish
+
+    first = flamepy.put_object("once/s", "first", name="r-1")
+    options = {"replace": False, "inline_max": 0, "timeout": 30}
+    assert publish("once/s", "r-1", "second", **options).ref == first
+    assert flamepy.get_object(first) == "first"
+    replaced = publish("once/s", "r-1", "third", **{**options, "replace": True}).ref
+    assert flamepy.get_object(replaced) == "third"
+
+
 def test_a_stateful_task_that_is_done_again_changes_the_state_once(client, home):
     from flamepy.runner.payloads import dumps
 
