@@ -167,6 +167,32 @@ def test_processes_that_unpack_at_the_same_time_do_it_once(project, tmp_path):
     assert len(said) == 1
 
 
+def test_a_package_is_removed_when_nobody_uses_it_any_more(project, tmp_path):
+    archive = str(pack(project, tmp_path / "app.tgz"))
+    work = tmp_path / "w"
+    code = (
+        "import sys; from flamepy.runner.packages import prepare, release; "
+        "p = prepare(sys.argv[1], sys.argv[2], hold=True); print(flush=True); sys.stdin.read(); "
+        "print(release(p))"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, archive, str(work)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    other.stdout.readline()
+    package = prepare(archive, work, hold=True)
+    assert not packages.release(package)
+    assert package.root.is_dir()
+    assert other.communicate()[0] == "True\n"
+    assert list(work.iterdir()) == []
+    assert not packages.release(prepare(archive, work))  # Not held: it stays.
+    killed = prepare(archive, work, hold=True)
+    os.close(killed.hold)  # As the kernel does it.
+    assert packages.release(prepare(archive, work, hold=True))
+
+
 def test_the_project_is_at_the_root_or_one_level_down(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     assert find_project(tmp_path) is None

@@ -25,7 +25,7 @@ try:
 except ImportError:  # No Unix.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["extract", "locked", "remove_tree", "writing_directory"]
+__all__ = ["extract", "hold_shared", "is_alone", "locked", "remove_tree", "writing_directory"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -98,6 +98,27 @@ def locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def hold_shared(directory: Path) -> Optional[int]:
+    """A descriptor whose lock says that this process uses `directory`; None where there are none.
+
+    The caller holds the lock of the directory above. The lock ends with the process.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(directory, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def is_alone(descriptor: int) -> bool:
+    """Whether no other process holds the directory; the lock above is held."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def remove_tree(path: Path) -> None:

@@ -17,13 +17,20 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional, Union
 
 from flamepy.core.errors import FlameError
 from flamepy.runner.archives import archive_stem, read_archive, read_directory
-from flamepy.runner.extraction import extract, locked, remove_tree, writing_directory
+from flamepy.runner.extraction import (
+    extract,
+    hold_shared,
+    is_alone,
+    locked,
+    remove_tree,
+    writing_directory,
+)
 from flamepy.runner.fetching import Fetched, fetched, package_name
 from flamepy.runner.globs import Selection
 from flamepy.runner.installing import importable, install
@@ -33,7 +40,7 @@ from flamepy.runner.metadata import find_project
 from flamepy.runner.packing import pack
 from flamepy.runner.reporting import Progress, Report
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "Package", "pack", "prepare", "remove", "unpack"]
+__all__ = ["DEFAULT_LIMITS", "Limits", "Package", "pack", "prepare", "release", "remove", "unpack"]
 
 _DIGEST_CHARACTERS = 16
 _STEM = re.compile(r"[^A-Za-z0-9._-]+")
@@ -57,6 +64,8 @@ class Package:
     root: Path
     project: Optional[Path] = None
     dependencies: Optional[Path] = None
+    hold: Optional[int] = field(default=None, compare=False, repr=False)
+    """Descriptor whose lock says that this process uses the package; see `release`."""
 
     @property
     def paths(self) -> list[str]:
@@ -108,6 +117,7 @@ def prepare(
     limits: Limits = DEFAULT_LIMITS,
     roots: Optional[Sequence[os.PathLike]] = None,
     progress: Optional[Progress] = None,
+    hold: bool = False,
 ) -> Package:
     """Fetch a package, unpack and install it below `directory`, so that it can be imported.
 
@@ -127,6 +137,8 @@ def prepare(
         ``file://`` may lead below these only.
     progress : callable, optional
         See `flamepy.runner.reporting.Progress`.
+    hold : bool
+        Say that this process uses the package, until `release`.
 
     Raises
     ------
@@ -147,6 +159,8 @@ def prepare(
                 url, where, timeout=fetch_timeout, limits=limits, report=report, roots=roots
             ) as found:
                 package = _unpack(found, where, selection, limits, report)
+        if hold:
+            package = replace(package, hold=hold_shared(package.root))
         if package.project is None:
             return package
         suffix = package.root.name[len("extracted_") :]
@@ -163,7 +177,26 @@ def prepare(
                     installer=installer,
                 )
         has_content = any(final.iterdir())
-        return Package(package.root, package.project, final if has_content else None)
+        return replace(package, dependencies=final if has_content else None)
+
+
+def release(package: Package) -> bool:
+    """This process uses a held package no more; it is removed if no other one does.
+
+    Returns
+    -------
+    bool
+        Whether it was removed. One that another process was killed with stays until somebody
+        releases it again.
+    """
+    if package.hold is None:
+        return False
+    with locked(package.root.parent):
+        alone = is_alone(package.hold)
+        if alone:
+            _remove(package)
+    os.close(package.hold)
+    return alone
 
 
 def remove(package: Package) -> None:
@@ -171,11 +204,15 @@ def remove(package: Package) -> None:
 
     The caller knows that nobody else uses it.
     """
-    suffix = package.root.name[len("extracted_") :]
     with locked(package.root.parent):
-        remove_tree(package.root)
-        remove_tree(package.root.with_name(f"installed_{suffix}"))
-        package.root.with_name(f"install_{suffix}.log").unlink(missing_ok=True)
+        _remove(package)
+
+
+def _remove(package: Package) -> None:
+    suffix = package.root.name[len("extracted_") :]
+    remove_tree(package.root)
+    remove_tree(package.root.with_name(f"installed_{suffix}"))
+    package.root.with_name(f"install_{suffix}.log").unlink(missing_ok=True)
 
 
 def _known(url: str, where: Path, selection: Selection) -> Optional[Package]:

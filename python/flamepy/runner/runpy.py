@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import traceback
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from flamepy.core.cache import get_many, get_object, stat_object, update_object
 from flamepy.core.errors import FlameError, InvalidArgument, InvalidState, NotFound, NotSupported
@@ -28,6 +28,9 @@ from flamepy.runner.payloads import (
 )
 from flamepy.runner.publishing import publish, result_name
 from flamepy.runner.types import RunnerContext, RunnerRequest
+
+if TYPE_CHECKING:
+    from flamepy.runner.packages import Package
 
 __all__ = ["FlameRunpyService", "TaskError", "main"]
 
@@ -64,6 +67,7 @@ class FlameRunpyService(FlameService):
         self._context_ref: Optional[ObjectRef] = None
         self._context: Optional[RunnerContext] = None
         self._made: Any = NOTHING
+        self._package: Optional[Package] = None
         self._version = 0  # Of the stored context that `_made` is the state of; 0: unknown.
 
     def on_session_enter(self, context: SessionContext) -> None:
@@ -115,7 +119,12 @@ class FlameRunpyService(FlameService):
         return answer(published.ref, published.inline)
 
     def on_session_leave(self) -> None:
-        """Forget everything."""
+        """Forget everything; remove the package if no other session uses it."""
+        if self._package is not None:
+            from flamepy.runner.packages import release
+
+            release(self._package)
+            self._package = None
         self._session = self._context = self._context_ref = None
         self._made = NOTHING
 
@@ -126,7 +135,7 @@ class FlameRunpyService(FlameService):
             return
         from flamepy.runner.packages import prepare
 
-        package = prepare(url, os.getcwd())
+        package = self._package = prepare(url, os.getcwd(), hold=True)
         sys.path[:0] = package.paths
         inherited = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join(
