@@ -20,6 +20,7 @@ from flamepy.core.refs import ObjectRef
 from flamepy.core.sessions.client import Connection, connect, default_connection
 from flamepy.core.sessions.model import ApplicationAttributes, ResourceRequirement
 from flamepy.runner import storage
+from flamepy.runner.embedded import TEMPLATE, Embedded, is_wanted
 from flamepy.runner.futures import ObjectFuture, ObjectFutureIterator
 from flamepy.runner.packages import pack
 from flamepy.runner.services import RunnerService
@@ -59,7 +60,8 @@ class Runner:
     python_version : str, optional
         Of the workers, ``"3.12"``; this one's has to be the same for functions of ``__main__``.
     engine : str, optional
-        Address of the session manager, instead of the context's.
+        Address of the session manager, instead of the context's; ``"embedded"``: one of this
+        process's own. That is also used where nothing is configured and none answers.
     directory : path, optional
         What to pack, instead of the current directory.
     close_timeout : float
@@ -97,7 +99,11 @@ class Runner:
         self._registered = False
         self._url: Optional[str] = None
         self._own_connection: Optional[Connection] = None
-        if isinstance(engine, str):
+        self._embedded: Optional[Embedded] = None
+        if engine == "embedded" or (engine is None and is_wanted()):
+            self._embedded = Embedded()
+            engine = self._embedded.connection
+        elif isinstance(engine, str):
             self._own_connection = engine = connect(engine)
         self._connection = engine or default_connection()
         try:
@@ -105,9 +111,13 @@ class Runner:
                 fail_if_exists, dependencies, python_version, Path(directory or os.getcwd())
             )
         except BaseException:
-            if self._own_connection is not None:
-                self._own_connection.close()
+            self._disconnect()
             raise
+
+    @property
+    def connection(self) -> Connection:
+        """To the session manager."""
+        return self._connection
 
     @property
     def name(self) -> str:
@@ -204,8 +214,7 @@ class Runner:
                 made.close(timeout=self._close_timeout)
         if self._registered:
             self._remove()
-        if self._own_connection is not None:
-            self._own_connection.close()
+        self._disconnect()
 
     def __enter__(self) -> Runner:
         return self
@@ -233,6 +242,8 @@ class Runner:
             return
         context = current_context()
         template_name = context.runner.template or "flmrun"
+        if self._embedded is not None:
+            template_name = TEMPLATE
         template = self._connection.get_application(template_name)
         if template is None:
             raise NotFound(
@@ -271,6 +282,12 @@ class Runner:
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _disconnect(self) -> None:
+        if self._own_connection is not None:
+            self._own_connection.close()
+        if self._embedded is not None:
+            self._embedded.close()
 
     def _remove(self) -> None:
         with self._logged(f"unregister the application {self._name}"):
