@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "flame/cache/residency.h"
+#include "flame/cache/table.h"
 
 namespace {
 

@@ -229,8 +229,8 @@ class Cache {
   std::shared_ptr<const Snapshot> MakeSnapshot(const Row& row, StoredObject object);
   /// What readers find in the table from now on; null = ask the store. REQUIRES: the
   /// shard's lock. Returns what was there.
-  ResidentPtr Show(Shard* shard, const std::string& key,
-                   std::shared_ptr<const Snapshot> snapshot) REQUIRES(shard->mutex);
+  ResidentPtr Show(Shard* shard, const Key& key, std::shared_ptr<const Snapshot> snapshot)
+      REQUIRES(shard->mutex);
   /// It is shown no longer.
   void Retire(ResidentPtr resident);
   void Publish(const Publication& publication);
@@ -243,8 +243,6 @@ class Cache {
   /// Bytes of memory that an object takes, with what is held about it.
   int64_t ChargeOf(const std::string& key, Kind kind, int64_t bytes,
                    int32_t patches) const;
-  /// Such an object is held as one allocation.
-  bool MayPack(Kind kind, int32_t patches, int64_t bytes) const;
   arrow::Status EvictToLimits(const Key* keep);
   /// A victim that stays.
   void PutBack(const Key& key);

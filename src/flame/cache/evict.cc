@@ -19,29 +19,23 @@ constexpr size_t kMaxBusy =
 
 // What an object costs beside its payload and key, rounded up from what the allocator
 // hands out: its place in the table; unless it is packed, the snapshot, payload and
-// buffer; and the row, where the store keeps that in memory too. memory_cost_test.cc
-// compares.
+// buffer; and its place in a store in memory, with the row if it is not packed.
+// memory_cost_test.cc compares.
 constexpr int64_t kTablePlace = 20;
 constexpr int64_t kObjectOverhead = 850;
+constexpr int64_t kStorePlace = 24;
 constexpr int64_t kRowOverhead = 500;
 constexpr int64_t kPatchOverhead = 250;
 
-Key KeyOf(const std::string& text) {
-  auto key = Key::Parse(text);
-  return key.ok() ? *std::move(key) : Key::Plain(text);
-}
-
 }  // namespace
-
-bool Cache::MayPack(Kind kind, int32_t patches, int64_t bytes) const {
-  // A store in memory holds the payload already, and shares it.
-  return store_->is_persistent() && Resident::CanPack(kind, patches, bytes);
-}
 
 int64_t Cache::ChargeOf(const std::string& key, Kind kind, int64_t bytes,
                         int32_t patches) const {
-  if (MayPack(kind, patches, bytes)) {
-    return Resident::PackedFootprint(std::ssize(key), bytes) + kTablePlace;
+  if (Resident::CanPack(kind, patches, bytes)) {
+    return kTablePlace +
+           (store_->is_persistent()
+                ? Resident::PackedFootprint(std::ssize(key), bytes)
+                : Resident::StoredFootprint(std::ssize(key), bytes) + kStorePlace);
   }
   return bytes + std::ssize(key) + kObjectOverhead +
          (store_->is_persistent() ? 0 : kRowOverhead) + patches * kPatchOverhead;
@@ -58,7 +52,7 @@ class Cache::Victims {
 
   /// False: it is in use now, or is `keep`, and stays; to be put back.
   bool Add(const std::string& text, const Key* keep) {
-    Key key = KeyOf(text);
+    Key key = Key::OfText(text);
     Shard& shard = cache_->table_.ShardOf(key);
     ResidentPtr dropped;
     MutexLock lock(shard.mutex);
@@ -71,7 +65,7 @@ class Cache::Victims {
     if (cache_->store_->is_persistent()) {
       cache_->counters_.evicted_bytes += resident.bytes();
       ++cache_->counters_.evicted_objects;
-      dropped = cache_->Show(&shard, text, nullptr);
+      dropped = cache_->Show(&shard, key, nullptr);
       lock.Unlock();  // Before the bytes go.
       cache_->Retire(std::move(dropped));
       return true;
@@ -130,7 +124,7 @@ Status Cache::EvictToLimits(const Key* keep) {
       const auto victim = residency_.TakeVictim();
       if (!victim) break;
       any = true;
-      if (!victims.Add(*victim, keep)) busy.push_back(KeyOf(*victim));
+      if (!victims.Add(*victim, keep)) busy.push_back(Key::OfText(*victim));
     }
     if (!any) break;
     status = victims.Delete();

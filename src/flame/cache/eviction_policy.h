@@ -11,17 +11,9 @@
 #include <cstdint>
 #include <memory>
 
-namespace flame {
+#include "flame/storage/eviction_node.h"
 
-/// One resident object, as the policy sees it.
-struct EvictionNode {
-  EvictionNode* newer = nullptr;
-  EvictionNode* older = nullptr;
-  int64_t charge = 0;  // Bytes.
-  uint32_t hash = 0;   // Of the key: known again when it comes back.
-  uint8_t queue = 0;   // The policy's; 0 = in none.
-  uint8_t uses = 0;    // The policy's.
-};
+namespace flame {
 
 /// A queue of nodes, threaded through them.
 class EvictionQueue {

@@ -25,6 +25,11 @@ class MemoryCostTest : public CacheContractTest<Backend> {
   void Measure(int objects, int64_t size) {
     const std::string bytes(static_cast<size_t>(size), 'x');
     auto key = [](int i) { return "application/session/object-" + std::to_string(i); };
+    // The feed remembers so many events, whatever they are about; a new one has none.
+    const size_t events = Backend::kDurable ? 0 : CacheOptions().feed_capacity;
+    for (size_t i = 0; i < events; ++i) {
+      ASSERT_OK(this->Put(key(-1), bytes));
+    }
     int64_t before = HeapBytes(*this->store_);
     for (int i = 0; i < objects; ++i) ASSERT_OK(this->Put(key(i), bytes));
     if (Backend::kDurable) {
@@ -36,8 +41,8 @@ class MemoryCostTest : public CacheContractTest<Backend> {
       }
     }
     const auto stats = this->cache_->stats();
-    ASSERT_EQ(stats.resident_objects, objects);
-    const int64_t charge = stats.resident_bytes / objects;
+    ASSERT_EQ(stats.resident_objects, objects + (Backend::kDurable ? 0 : 1));
+    const int64_t charge = stats.resident_bytes / stats.resident_objects;
     const int64_t cost = (HeapBytes(*this->store_) - before) / objects;
     std::printf("%lld bytes beside payload and key, charged %lld\n",
                 static_cast<long long>(cost - size - std::ssize(key(objects / 2))),

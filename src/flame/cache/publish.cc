@@ -11,21 +11,28 @@ namespace flame {
 using arrow::Result;
 using arrow::Status;
 
-ResidentPtr Cache::Show(Shard* shard, const std::string& key,
+ResidentPtr Cache::Show(Shard* shard, const Key& of,
                         std::shared_ptr<const Snapshot> snapshot) {
+  const std::string& key = of.text();
   ResidentPtr next;
   if (snapshot != nullptr) {
     const auto kind = snapshot->kind();
     const int64_t charge = ChargeOf(key, kind, snapshot->bytes, snapshot->patch_count);
     // Too large for memory: read from the store each time.
     if (!store_->is_persistent() || residency_.CanFit(charge)) {
-      next = MayPack(kind, snapshot->patch_count, snapshot->bytes)
-                 ? Resident::Packed(key, *snapshot, charge)
-                 : Resident::Shared(key, std::move(snapshot), charge);
+      next = store_->Held(of, snapshot->seq);
+      if (next != nullptr) {
+        next->charge = charge;
+      } else if (Resident::CanPack(kind, snapshot->patch_count, snapshot->bytes)) {
+        next = Resident::Packed(key, *snapshot, charge);
+      } else {
+        next = Resident::Shared(key, std::move(snapshot), charge);
+      }
     }
   }
   const auto place = shard->residents.find(key);
   ResidentPtr old = place == shard->residents.end() ? nullptr : *place;
+  if (old == next) return nullptr;
   residency_.Set(old.get(), next.get());
   // The set looks at the keys of its members: the old one's is needed until it is out.
   if (old != nullptr) shard->residents.erase(place);
@@ -76,7 +83,7 @@ void Cache::Publish(const Publication& publication) {
       case CommitEvent::Type::kEvict:
         break;
     }
-    retired = Show(&shard, key, std::move(next));
+    retired = Show(&shard, publication.event.key, std::move(next));
     if (entry.head != nullptr) entry.head->published = row;
     --entry.pending;
     shard.ReleaseHead(key);

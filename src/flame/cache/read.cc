@@ -113,7 +113,7 @@ Result<GetResult> Cache::Read(const Key& key, Version known) {
       // caller but not for the table.
       if (snapshot != nullptr && entry.pending == 0 && shard.publishes == publishes &&
           shard.FindResident(key.text()) == nullptr) {
-        Show(&shard, key.text(), snapshot);
+        Show(&shard, key, snapshot);
       }
       // A commit has replaced the bytes that readers are still to see: it is about to be
       // published.

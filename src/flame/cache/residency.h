@@ -13,7 +13,7 @@
 
 #include "flame/base/mutex.h"
 #include "flame/cache/eviction_policy.h"
-#include "flame/cache/resident.h"
+#include "flame/storage/resident.h"
 
 namespace flame {
 

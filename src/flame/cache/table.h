@@ -16,13 +16,35 @@
 #include <unordered_map>
 #include <vector>
 
+#include <absl/container/flat_hash_set.h>
+#include <absl/hash/hash.h>
+
 #include "flame/base/mutex.h"
-#include "flame/cache/resident.h"
 #include "flame/object/key.h"
 #include "flame/object/snapshot.h"
 #include "flame/storage/record.h"
+#include "flame/storage/resident.h"
 
 namespace flame {
+
+/// By key; found with any string.
+struct ResidentHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view key) const { return absl::HashOf(key); }
+  size_t operator()(const ResidentPtr& resident) const {
+    return absl::HashOf(resident->key());
+  }
+};
+struct ResidentEq {
+  using is_transparent = void;
+  static std::string_view KeyOf(std::string_view key) { return key; }
+  static std::string_view KeyOf(const ResidentPtr& resident) { return resident->key(); }
+  template <typename A, typename B>
+  bool operator()(const A& a, const B& b) const {
+    return KeyOf(a) == KeyOf(b);
+  }
+};
+using ResidentSet = absl::flat_hash_set<ResidentPtr, ResidentHash, ResidentEq>;
 
 /// What writers of a key work on. A row of nullopt: the key was never seen.
 struct Head {

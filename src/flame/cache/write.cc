@@ -58,7 +58,8 @@ Result<std::vector<WriteResult>> Cache::Write(const RequestContext& context,
     if (op.type == Op::Type::kPut) ARROW_RETURN_NOT_OK(op.key.CheckWritable());
     if (op.payload == nullptr) continue;
     // What is packed when it is published is copied then.
-    if (op.type == Op::Type::kPut && MayPack(op.payload->kind(), 0, op.payload->size())) {
+    if (op.type == Op::Type::kPut &&
+        Resident::CanPack(op.payload->kind(), 0, op.payload->size())) {
       continue;
     }
     ARROW_ASSIGN_OR_RAISE(op.payload,

@@ -139,6 +139,11 @@ Key::Key(std::string text, uint32_t session, uint32_t object)
 
 Key Key::Plain(std::string bytes) { return Key(std::move(bytes), 0, 0); }
 
+Key Key::OfText(std::string_view text) {
+  auto key = Parse(text);
+  return key.ok() ? *std::move(key) : Plain(std::string(text));
+}
+
 arrow::Result<Key> Key::Parse(std::string_view text) {
   const Split split = SplitParts(text);
   ARROW_RETURN_NOT_OK(CheckParts(text, split));

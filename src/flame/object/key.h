@@ -36,6 +36,8 @@ class Key {
   static arrow::Result<Key> ParseForWrite(std::string_view text);
   /// A key of the key-value cache: any bytes.
   static Key Plain(std::string bytes);
+  /// Of bytes that were a key's text(): an object key if they read as one, else plain.
+  static Key OfText(std::string_view text);
 
   const std::string& text() const { return text_; }
   bool is_object() const { return object_ != 0; }

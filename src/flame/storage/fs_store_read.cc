@@ -17,12 +17,6 @@ namespace {
 using arrow::Result;
 using arrow::Status;
 
-/// A key as the database holds it.
-Key KeyOf(std::string_view text) {
-  auto key = Key::Parse(text);
-  return key.ok() ? *std::move(key) : Key::Plain(std::string(text));
-}
-
 Status Corrupt(std::string what) {
   return MakeError(ErrorCode::kCorrupt, std::move(what));
 }
@@ -198,7 +192,7 @@ Result<std::vector<std::pair<Key, Row>>> FsStore::Scan(const std::string& prefix
                  [&](std::string_view key, std::string_view record) -> Result<bool> {
                    if (!key.starts_with(prefix)) return false;
                    ARROW_ASSIGN_OR_RAISE(Row row, DecodeRow(record));
-                   page.emplace_back(KeyOf(key), std::move(row));
+                   page.emplace_back(Key::OfText(key), std::move(row));
                    return std::ssize(page) < limit;
                  }));
   return page;
@@ -214,7 +208,7 @@ Result<std::vector<std::pair<int64_t, Key>>> FsStore::DueBefore(int64_t wall_ms,
           return Corrupt("stored expiry: its key is damaged");
         const auto at = static_cast<int64_t>(FromBigEndian<uint64_t>(key));
         if (at > wall_ms) return false;
-        due.emplace_back(at, KeyOf(key.substr(sizeof(uint64_t))));
+        due.emplace_back(at, Key::OfText(key.substr(sizeof(uint64_t))));
         return std::ssize(due) < limit;
       }));
   return due;
@@ -228,7 +222,7 @@ Result<std::vector<std::pair<Key, Row>>> FsStore::Tombstones(uint16_t slot) cons
                  [&](std::string_view key, std::string_view record) -> Result<bool> {
                    if (!key.starts_with(prefix)) return false;
                    ARROW_ASSIGN_OR_RAISE(Row row, DecodeRow(record));
-                   rows.emplace_back(KeyOf(key.substr(prefix.size())), std::move(row));
+                   rows.emplace_back(Key::OfText(key.substr(prefix.size())), std::move(row));
                    return true;
                  }));
   return rows;
@@ -239,7 +233,7 @@ Result<std::vector<std::pair<Key, Row>>> FsStore::RecoverDirty() const {
   std::vector<Key> keys;
   ARROW_RETURN_NOT_OK(db_->Visit(
       Family::kDirty, {}, [&](std::string_view text, std::string_view) -> Result<bool> {
-        keys.push_back(KeyOf(text));
+        keys.push_back(Key::OfText(text));
         return true;
       }));
   for (Key& key : keys) {

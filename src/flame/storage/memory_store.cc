@@ -17,7 +17,6 @@ class HeapStaged final : public StagedPayload {
  public:
   explicit HeapStaged(std::shared_ptr<const Payload> payload) {
     location_.type = Location::Type::kHeap;
-    location_.heap = payload;
     payload_ = std::move(payload);
   }
 };
@@ -27,6 +26,30 @@ Status Replaced(const Key& key) {
 }
 
 }  // namespace
+
+MemoryStore::Live::Live(const Key& key, Row row, StoredObject object) {
+  if (object.last_patch == nullptr && Resident::HasPackedForm(row, *object.base)) {
+    form_ = Resident::Stored(key.text(), row, *object.base);
+  } else {
+    row.base.type = Location::Type::kHeap;
+    form_ = std::make_unique<const Loose>(Loose{key, std::move(row), std::move(object)});
+  }
+}
+
+std::string_view MemoryStore::Live::key() const {
+  if (const ResidentPtr* resident = packed()) return (*resident)->key();
+  return std::get<1>(form_)->key.text();
+}
+
+Row MemoryStore::Live::row() const {
+  if (const ResidentPtr* resident = packed()) return (*resident)->row();
+  return std::get<1>(form_)->row;
+}
+
+StoredObject MemoryStore::Live::object() const {
+  if (const ResidentPtr* resident = packed()) return {(*resident)->snapshot()->base, {}};
+  return std::get<1>(form_)->object;
+}
 
 Result<std::unique_ptr<MemoryStore>> MemoryStore::Open(
     const MemoryStoreOptions& options) {
@@ -78,51 +101,45 @@ Result<uint64_t> MemoryStore::Commit(CommitBatch batch, Durability durability) {
 
 void MemoryStore::ApplyLocked(Mutation mutation) {
   const Key& key = mutation.key;
-  const auto found = rows_.find(key.text());
-  if (found != rows_.end()) {
-    expiry_.erase({found->second.row.expires_at_ms, key.text()});
-    bytes_ -= found->second.row.base_bytes + found->second.row.patch_bytes;
+  auto found = live_.find(key.text());
+  StoredObject object;
+  if (found != live_.end()) {
+    const Row old = found->row();
+    expiry_.erase({old.expires_at_ms, key.text()});
+    bytes_ -= old.base_bytes + old.patch_bytes;
+    if (mutation.base == nullptr && !mutation.row.deleted) object = found->object();
+    live_.erase(found);
   }
   const std::pair tombstone(key.slot(), key.text());
   if (mutation.row.deleted) {
-    if (found != rows_.end()) rows_.erase(found);
-    tombstones_.insert_or_assign(tombstone, Entry{key, std::move(mutation.row), nullptr});
+    tombstones_.insert_or_assign(tombstone, Tombstone{key, std::move(mutation.row)});
     return;
   }
   if (!mutation.previous || mutation.previous->deleted) tombstones_.erase(tombstone);
 
   bytes_ += mutation.row.base_bytes + mutation.row.patch_bytes;
-  Entry entry{key, std::move(mutation.row), nullptr};
-  if (mutation.base != nullptr) {
-    entry.row.base = mutation.base->location();
-  } else if (found != rows_.end()) {
-    entry.row.base = found->second.row.base;
-    entry.last_patch = found->second.last_patch;
-  }
+  if (mutation.base != nullptr) object.base = mutation.base->payload();
   for (const auto& [version, staged] : mutation.patches) {
-    entry.last_patch = std::make_shared<Patch>(
-        Patch{version, staged->payload(), std::move(entry.last_patch)});
+    object.last_patch = std::make_shared<Patch>(
+        Patch{version, staged->payload(), std::move(object.last_patch)});
   }
-  if (entry.row.expires_at_ms != 0) expiry_.emplace(entry.row.expires_at_ms, key.text());
-  if (found != rows_.end()) {
-    found->second = std::move(entry);
-  } else {
-    rows_.emplace(key.text(), std::move(entry));
+  if (mutation.row.expires_at_ms != 0) {
+    expiry_.emplace(mutation.row.expires_at_ms, key.text());
   }
+  live_.emplace(key, std::move(mutation.row), std::move(object));
 }
 
 Store::Stats MemoryStore::stats() const {
   Stats stats;
   MutexLock lock(mutex_);
-  stats.objects_estimate = std::ssize(rows_);
+  stats.objects_estimate = std::ssize(live_);
   stats.bytes_estimate = bytes_;
   return stats;
 }
 
 Result<std::optional<Row>> MemoryStore::Find(const Key& key) const {
   MutexLock lock(mutex_);
-  if (const auto live = rows_.find(key.text()); live != rows_.end())
-    return live->second.row;
+  if (const auto live = live_.find(key.text()); live != live_.end()) return live->row();
   const auto dead = tombstones_.find({key.slot(), key.text()});
   if (dead != tombstones_.end()) return dead->second.row;
   return std::nullopt;
@@ -130,11 +147,11 @@ Result<std::optional<Row>> MemoryStore::Find(const Key& key) const {
 
 Result<StoredObject> MemoryStore::Read(const Key& key, const Row& row) const {
   MutexLock lock(mutex_);
-  const auto found = rows_.find(key.text());
-  if (found == rows_.end() || found->second.row.base_version != row.base_version) {
+  const auto found = live_.find(key.text());
+  if (found == live_.end() || found->row().base_version != row.base_version) {
     return Replaced(key);
   }
-  StoredObject object{found->second.row.base.heap, found->second.last_patch};
+  StoredObject object = found->object();
   // The caller's row may be older than patches that came since.
   while (object.last_patch != nullptr && object.last_patch->version > row.version) {
     object.last_patch = object.last_patch->previous;
@@ -142,15 +159,22 @@ Result<StoredObject> MemoryStore::Read(const Key& key, const Row& row) const {
   return object;
 }
 
+ResidentPtr MemoryStore::Held(const Key& key, uint64_t seq) const {
+  MutexLock lock(mutex_);
+  const auto found = live_.find(key.text());
+  const ResidentPtr* packed = found == live_.end() ? nullptr : found->packed();
+  return packed != nullptr && (*packed)->seq() == seq ? *packed : nullptr;
+}
+
 Result<std::vector<std::pair<Key, Row>>> MemoryStore::Scan(const std::string& prefix,
                                                            const std::string& after,
                                                            int64_t limit) const {
   std::vector<std::pair<Key, Row>> page;
   MutexLock lock(mutex_);
-  auto next = after < prefix ? rows_.lower_bound(prefix) : rows_.upper_bound(after);
-  for (; next != rows_.end() && std::ssize(page) < limit; ++next) {
-    if (!next->first.starts_with(prefix)) break;
-    page.emplace_back(next->second.key, next->second.row);
+  auto next = after < prefix ? live_.lower_bound(prefix) : live_.upper_bound(after);
+  for (; next != live_.end() && std::ssize(page) < limit; ++next) {
+    if (!next->key().starts_with(prefix)) break;
+    page.emplace_back(Key::OfText(next->key()), next->row());
   }
   return page;
 }
@@ -161,7 +185,7 @@ Result<std::vector<std::pair<int64_t, Key>>> MemoryStore::DueBefore(int64_t wall
   MutexLock lock(mutex_);
   for (const auto& [at, text] : expiry_) {
     if (at > wall_ms || std::ssize(due) >= limit) break;
-    due.emplace_back(at, rows_.at(text).key);
+    due.emplace_back(at, Key::OfText(text));
   }
   return due;
 }

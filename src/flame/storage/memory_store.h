@@ -1,6 +1,7 @@
 // MemoryStore: the Store of `storage: none`. Rows and payloads live in this process and
-// go with it; only the highest version per slot outlives it, in the runtime file, so that
-// no version is given out twice.
+// go with it, a small opaque object's in one allocation, which the cache's table shares;
+// only the highest version per slot outlives it, in the runtime file, so that no version
+// is given out twice.
 //
 // Thread-safe.
 #pragma once
@@ -9,8 +10,12 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
+
+#include <absl/container/btree_set.h>
 
 #include "flame/base/mutex.h"
 #include "flame/storage/store.h"
@@ -39,6 +44,7 @@ class MemoryStore final : public Store {
 
   arrow::Result<std::optional<Row>> Find(const Key& key) const override;
   arrow::Result<StoredObject> Read(const Key& key, const Row& row) const override;
+  ResidentPtr Held(const Key& key, uint64_t seq) const override;
   arrow::Result<std::vector<std::pair<Key, Row>>> Scan(const std::string& prefix,
                                                        const std::string& after,
                                                        int64_t limit) const override;
@@ -66,10 +72,36 @@ class MemoryStore final : public Store {
   const std::string& id() const override { return id_; }
 
  private:
-  struct Entry {
+  struct Tombstone {
     Key key;
     Row row;
-    std::shared_ptr<const Patch> last_patch;
+  };
+  /// A live object that has no packed form.
+  struct Loose {
+    Key key;
+    Row row;
+    StoredObject object;
+  };
+  /// A live object.
+  class Live {
+   public:
+    Live(const Key& key, Row row, StoredObject object);
+    std::string_view key() const;
+    Row row() const;
+    StoredObject object() const;
+    const ResidentPtr* packed() const { return std::get_if<ResidentPtr>(&form_); }
+
+   private:
+    std::variant<ResidentPtr, std::unique_ptr<const Loose>> form_;
+  };
+  struct ByKey {
+    using is_transparent = void;
+    static std::string_view Of(std::string_view key) { return key; }
+    static std::string_view Of(const Live& live) { return live.key(); }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return Of(a) < Of(b);
+    }
   };
 
   MemoryStore(std::string id, std::unique_ptr<RuntimeFile> runtime);
@@ -79,12 +111,12 @@ class MemoryStore final : public Store {
   const std::unique_ptr<RuntimeFile> runtime_;  // Null = none.
 
   mutable Mutex mutex_;
-  std::map<std::string, Entry, std::less<>> rows_ GUARDED_BY(mutex_);  // Live.
-  std::map<std::pair<uint16_t, std::string>, Entry> tombstones_ GUARDED_BY(mutex_);
+  absl::btree_set<Live, ByKey> live_ GUARDED_BY(mutex_);
+  std::map<std::pair<uint16_t, std::string>, Tombstone> tombstones_ GUARDED_BY(mutex_);
   std::set<std::pair<int64_t, std::string>> expiry_ GUARDED_BY(mutex_);
   std::vector<SlotState> slots_ GUARDED_BY(mutex_);
   uint64_t position_ GUARDED_BY(mutex_) = 0;  // Commits so far.
-  int64_t bytes_ GUARDED_BY(mutex_) = 0;      // Payload bytes of rows_.
+  int64_t bytes_ GUARDED_BY(mutex_) = 0;      // Payload bytes of live_.
 };
 
 }  // namespace flame

@@ -123,5 +123,24 @@ TEST(MemoryStore, WithoutARuntimeFileNothingIsWritten) {
   EXPECT_EQ(writer.Get("a/s/o"), "x");
 }
 
+TEST(MemoryStore, ASmallObjectIsHeldInTheFormThatReadersAreServedFrom) {
+  ASSERT_OK_AND_ASSIGN(auto store, MemoryStore::Open({}));
+  Writer writer(store.get());
+  ASSERT_OK_AND_ASSIGN(Row row, writer.Put("a/s/o", Bytes("bytes")));
+  const auto held = store->Held(KeyFor("a/s/o"), row.seq);
+  ASSERT_NE(held, nullptr);
+  EXPECT_EQ(held->key(), "a/s/o");
+  EXPECT_EQ(held->version(), row.version);
+  EXPECT_EQ(store->Held(KeyFor("a/s/o"), row.seq + 1), nullptr);  // Another commit's.
+  EXPECT_EQ(store->Held(KeyFor("a/s/p"), row.seq), nullptr);
+  // Its bytes are those that the store itself reads.
+  ASSERT_OK_AND_ASSIGN(auto read, store->Read(KeyFor("a/s/o"), row));
+  EXPECT_EQ(read.base->chunks()[0]->data(), held->snapshot()->base->chunks()[0]->data());
+  // With a patch it is another form, over the same bytes.
+  ASSERT_OK_AND_ASSIGN(row, writer.Patch("a/s/o", Bytes("more")));
+  EXPECT_EQ(store->Held(KeyFor("a/s/o"), row.seq), nullptr);
+  EXPECT_EQ(writer.Get("a/s/o"), "bytes|more");
+}
+
 }  // namespace
 }  // namespace flame

@@ -45,7 +45,7 @@ struct OpHistory {
 struct Location {
   enum class Type : uint8_t {
     kInline = 1,  // In the store's value table, beside the row.
-    kHeap = 2,    // In this process; a store that keeps nothing.
+    kHeap = 2,    // In this process; a store that keeps nothing. Never encoded.
     kArena = 3,   // In shared memory, not yet written ("dirty").
     kFile = 4,    // An Arrow IPC file below the root.
     kUnread =
@@ -56,7 +56,6 @@ struct Location {
   uint64_t file_id = 0;  // kFile: `.flame/tmp/<file_id>` until it is renamed to `path`.
   int64_t stored_bytes = 0;  // Of the stored form; kUnread: of the whole file.
   bool foreign = false;  // kFile: another program's, perhaps compressed: decode in full.
-  std::shared_ptr<const Payload> heap;  // kHeap. Never encoded.
 };
 
 /// The newest committed state of one key: a live object, or a tombstone that remembers

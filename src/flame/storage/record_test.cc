@@ -31,7 +31,7 @@ Row FileRow() {
   row.patch_bytes = 20;
   row.checksum = 0x1122334455667788;
   row.schema = arrow::Buffer::FromString("schema");
-  row.base = {Location::Type::kFile, "a/s/o.arrow", 77, 1024, false, nullptr};
+  row.base = {Location::Type::kFile, "a/s/o.arrow", 77, 1024, false};
   return row;
 }
 

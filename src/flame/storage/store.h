@@ -22,6 +22,7 @@
 #include "flame/object/key.h"
 #include "flame/object/snapshot.h"
 #include "flame/storage/record.h"
+#include "flame/storage/resident.h"
 
 namespace flame {
 
@@ -123,6 +124,9 @@ class Store {
   /// The bytes that `row` describes. kStale when a commit has replaced them meanwhile
   /// (find the row again), kCorrupt when they fail their checksum, naming the file.
   virtual arrow::Result<StoredObject> Read(const Key& key, const Row& row) const = 0;
+  /// The object of `key` as of commit `seq`, if this store has it in memory in the form
+  /// that readers are served from: the caller shares it instead of making one. Else null.
+  virtual ResidentPtr Held(const Key& key, uint64_t seq) const { return nullptr; }
   /// Up to `limit` live rows whose keys start with `prefix` and come after `after`, in
   /// byte order. Stateless.
   virtual arrow::Result<std::vector<std::pair<Key, Row>>> Scan(const std::string& prefix,

@@ -1,6 +1,7 @@
 // What a resident object gives its readers, packed or not.
-#include "flame/cache/resident.h"
+#include "flame/storage/resident.h"
 
+#include <functional>
 #include <limits>
 #include <string>
 
@@ -69,6 +70,68 @@ TEST(ResidentTest, TheLargestNumbersFit) {
   EXPECT_EQ(resident->snapshot()->modified_ms, largest.modified_ms);
   EXPECT_EQ(resident->expires_at_ms(), largest.expires_at_ms);
   EXPECT_EQ(BytesOf(*resident->snapshot()), "bytes");
+}
+
+Row RowOf(const std::string& bytes) {
+  Row row;
+  row.version = row.base_version = 3;
+  row.seq = 4;
+  row.wall_ms = 5;
+  row.expires_at_ms = 6;
+  row.meta_seq = 7;
+  row.base_bytes = std::ssize(bytes);
+  return row;
+}
+
+TEST(ResidentTest, AStoredObjectGivesBackItsRow) {
+  constexpr auto kMost = std::numeric_limits<uint64_t>::max();
+  const auto snapshot = SnapshotOf({"by", "tes"});
+  for (const auto& entries : std::vector<std::vector<OpHistory::Entry>>{
+           {},
+           {{.op = {1, 2}, .version = 3}},
+           {4, {.op = {kMost, kMost}, .version = std::numeric_limits<Version>::max()}}}) {
+    for (const bool overflowed : {false, true}) {
+      Row row = RowOf("bytes");
+      row.ops = {entries, overflowed};
+      ASSERT_TRUE(Resident::HasPackedForm(row, *SnapshotOf({"bytes"})->base));
+      const auto resident = Resident::Stored("a/b/c", row, *snapshot->base);
+      EXPECT_EQ(resident->key(), "a/b/c");
+      EXPECT_EQ(resident->bytes(), 5);
+      EXPECT_EQ(BytesOf(*resident->snapshot()), "bytes");
+      const Row read = resident->row();
+      EXPECT_EQ(read.base.type, Location::Type::kHeap);
+      // All else is what a disk would give back.
+      row.base.type = Location::Type::kInline;
+      Row inlined = read;
+      inlined.base.type = Location::Type::kInline;
+      EXPECT_EQ(EncodeRow(1, inlined), EncodeRow(1, row));
+    }
+  }
+}
+
+TEST(ResidentTest, ARowWithMoreToItHasNoPackedForm) {
+  const std::vector<std::function<void(Row*)>> mores = {
+      [](Row* row) { row->version = 4; },
+      [](Row* row) { row->patch_count = 1; },
+      [](Row* row) { row->epoch = 1; },
+      [](Row* row) { row->checksum = 1; },
+      [](Row* row) { row->kind = Kind::kNative; },
+      [](Row* row) { row->base_bytes = Resident::kMaxPackedBytes + 1; },
+      [](Row* row) { row->ops.entries.resize(OpHistory::kOrigins + 1); }};
+  for (const auto& add : mores) {
+    Row row = RowOf("bytes");
+    EXPECT_TRUE(Resident::HasPackedForm(row, *SnapshotOf({"bytes"})->base));
+    add(&row);
+    EXPECT_FALSE(Resident::HasPackedForm(row, *SnapshotOf({"bytes"})->base));
+  }
+}
+
+TEST(ResidentTest, AStoredObjectIsInUseBesideTableAndStore) {
+  const auto store = Resident::Stored("a/b/c", RowOf("x"), *SnapshotOf({"x"})->base);
+  const auto table = store;
+  EXPECT_FALSE(table->in_use());
+  const auto read = store->snapshot();
+  EXPECT_TRUE(table->in_use());
 }
 
 TEST(ResidentTest, AReaderKeepsPackedBytesAlive) {
