@@ -217,14 +217,14 @@ Result<std::vector<std::pair<int64_t, Key>>> FsStore::DueBefore(int64_t wall_ms,
 Result<std::vector<std::pair<Key, Row>>> FsStore::Tombstones(uint16_t slot) const {
   std::vector<std::pair<Key, Row>> rows;
   const std::string prefix = SlotKey(slot);
-  ARROW_RETURN_NOT_OK(
-      db_->Visit(Family::kTombstones, prefix,
-                 [&](std::string_view key, std::string_view record) -> Result<bool> {
-                   if (!key.starts_with(prefix)) return false;
-                   ARROW_ASSIGN_OR_RAISE(Row row, DecodeRow(record));
-                   rows.emplace_back(Key::OfText(key.substr(prefix.size())), std::move(row));
-                   return true;
-                 }));
+  ARROW_RETURN_NOT_OK(db_->Visit(
+      Family::kTombstones, prefix,
+      [&](std::string_view key, std::string_view record) -> Result<bool> {
+        if (!key.starts_with(prefix)) return false;
+        ARROW_ASSIGN_OR_RAISE(Row row, DecodeRow(record));
+        rows.emplace_back(Key::OfText(key.substr(prefix.size())), std::move(row));
+        return true;
+      }));
   return rows;
 }
 
