@@ -32,7 +32,7 @@ class SessionManager:
         self._command = [
             *(str(PROGRAM), "--endpoint", f"http://127.0.0.1:{port}", "--storage", storage),
             *("--cache-endpoint", cache_endpoint, "--work-dir", str(home / "work")),
-            *("--socket-dir", self._sockets.name),
+            *("--socket-dir", self._sockets.name, "--python", sys.executable),
             *args,
         ]
         self.process: Optional[subprocess.Popen] = None

@@ -70,7 +70,6 @@ def test_a_service_that_does_not_start_says_why(managers, connect, arguments, da
         ({"command": "/no/such/program"}, 11, "execute /no/such/program: No such file"),
         ({"command": "no-such-program"}, 11, "there is no program 'no-such-program'"),
         ({"installer": "rpm"}, 10, "unknown installer 'rpm'"),
-        ({"installer": "python", "url": "file:///x.tar.gz"}, 10, "does not install packages"),
     ],
 )
 def test_an_application_that_cannot_be_started_says_why(

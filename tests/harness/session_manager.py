@@ -102,7 +102,7 @@ class SessionManager:
 
     def files(self) -> list[str]:
         """What lies in the folder of the instances."""
-        return sorted(p.name for p in (self.work / "w").glob("*") if p.name != ".lock")
+        return sorted(p.name for p in (self.work / "w").glob("*") if not p.name.startswith("."))
 
     def await_nothing_left(self) -> None:
         until(lambda: not self.instances() and not self.files(), "no process and no file is left")
