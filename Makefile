@@ -26,7 +26,7 @@ build: setup ## Build the programs and the unit tests into build/bin
 
 .PHONY: program
 program: setup
-	@tools/build release flame-object-cache
+	@tools/build release flame-object-cache flame-session-manager
 
 .PHONY: debug
 debug: setup ## Unoptimised build in build-debug
@@ -67,7 +67,8 @@ asan-unit: asan-build
 
 .PHONY: asan-e2e
 asan-e2e: asan-build
-	FLAME_SERVER=build-asan/bin/flame-object-cache $(PYTHON) -m pytest -q tests/e2e -m "not slow"
+	FLAME_SERVER=build-asan/bin/flame-object-cache FLAME_SESSION_MANAGER=build-asan/bin/flame-session-manager \
+	  $(PYTHON) -m pytest -q tests/e2e tests/e2e_sessions -m "not slow"
 
 .PHONY: tsan
 tsan: setup ## Unit and concurrency tests under ThreadSanitizer (nightly)
@@ -75,6 +76,8 @@ tsan: setup ## Unit and concurrency tests under ThreadSanitizer (nightly)
 	TSAN_OPTIONS="$(TSAN)" $(CTEST) --test-dir build-tsan
 	TSAN_OPTIONS="$(TSAN)" FLAME_SERVER=build-tsan/bin/flame-object-cache $(PYTHON) -m pytest -q tests/e2e/test_many_clients.py \
 	  tests/e2e/test_feed.py tests/e2e/test_op_ids.py tests/e2e/test_interrupted_uploads.py -m "not slow"
+	TSAN_OPTIONS="$(TSAN)" FLAME_SESSION_MANAGER=build-tsan/bin/flame-session-manager \
+	  $(PYTHON) -m pytest -q tests/e2e_sessions -m "not slow"
 
 .PHONY: tsa
 tsa: setup ## Check the lock annotations with clang (nightly; needs tools/setup --nightly)

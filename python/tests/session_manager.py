@@ -39,6 +39,7 @@ class SessionManager:
         self.address = ""
 
     def __enter__(self) -> SessionManager:
+        assert PROGRAM.exists(), f"no program at {PROGRAM}: run `make build`"
         self.home.mkdir(parents=True, exist_ok=True)
         (self.home / "bin").mkdir(exist_ok=True)
         uv = self.home / "bin/uv"

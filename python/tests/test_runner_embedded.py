@@ -13,12 +13,7 @@ from flamepy.runner import Runner, embedded
 from private import User, until
 from session_manager import PROGRAM
 
-pytestmark = [
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(
-        not PROGRAM.exists(), reason=f"no session manager at {PROGRAM}: set FLAME_SESSION_MANAGER"
-    ),
-]
+pytestmark = pytest.mark.timeout(120)
 
 
 def test_a_runner_of_its_own_session_manager(client, tmp_path, monkeypatch):

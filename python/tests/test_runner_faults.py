@@ -17,14 +17,9 @@ from flamepy.core.errors import NoInstance, TaskFailed
 from flamepy.core.server_program import is_running
 from flamepy.runner import Runner
 from harness.server import port_for_restarts
-from session_manager import PROGRAM, SessionManager
+from session_manager import SessionManager
 
-pytestmark = [
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(
-        not PROGRAM.exists(), reason=f"no session manager at {PROGRAM}: set FLAME_SESSION_MANAGER"
-    ),
-]
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
