@@ -421,9 +421,10 @@ def test_the_program_is_found_on_the_path(user):
 
 
 def test_the_program_of_the_distribution_comes_before_the_path(user):
-    package = user.root / "site/flamepy_server"
-    package.mkdir(parents=True)
-    package.joinpath("__init__.py").write_text(f"PROGRAM = {user.env['FLAME_SERVER']!r}")
+    programs = user.root / "site/flamepy_server/bin"
+    programs.mkdir(parents=True)
+    programs.joinpath("flame-object-cache").symlink_to(user.env["FLAME_SERVER"])
+    programs.parent.joinpath("__init__.py").write_text(f"PROGRAMS = {str(programs)!r}")
     path = f"{user.env['PYTHONPATH']}:{user.root}/site"
     user.run('put_object("a/b", 1)', FLAME_SERVER=None, PATH="/usr/bin:/bin", PYTHONPATH=path)
     assert len(user.servers()) == 1

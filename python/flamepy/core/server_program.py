@@ -1,4 +1,4 @@
-"""The server program: where it is, and how to start it so that it outlives this process."""
+"""The programs: where they are, and how to start the server so that it outlives this process."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from typing import Optional
 
 from flamepy.core.errors import InvalidConfig, Unavailable
 
-__all__ = ["find_server", "is_running", "start_detached"]
-
-_PROGRAM = "flame-object-cache"
+__all__ = ["find_program", "find_server", "is_running", "start_detached"]
 
 _PASSED_ON = (
     "FLAME_LOG",
@@ -38,24 +36,29 @@ _PASSED_ON = (
 _DETACH = 'umask 077; log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & echo $!'
 
 
-def find_server() -> Optional[str]:
-    """Path of the server program: ``FLAME_SERVER``, else flamepy-server's, else on the PATH.
+def find_program(name: str, variable: str) -> Optional[str]:
+    """Path of a program: what ``variable`` names, else flamepy-server's, else on the PATH.
 
     Raises
     ------
     InvalidConfig
-        ``FLAME_SERVER`` names no program.
+        The variable names no program.
     """
-    named = os.environ.get("FLAME_SERVER")
+    named = os.environ.get(variable)
     if named:
         if not (os.path.isfile(named) and os.access(named, os.X_OK)):
-            raise InvalidConfig(f"FLAME_SERVER is {named}, which is no program")
+            raise InvalidConfig(f"{variable} is {named}, which is no program")
         return os.path.abspath(named)
     if importlib.util.find_spec("flamepy_server") is not None:
-        program = Path(importlib.import_module("flamepy_server").PROGRAM)
+        program = Path(importlib.import_module("flamepy_server").PROGRAMS) / name
         if program.is_file():
             return str(program)
-    return shutil.which(_PROGRAM)
+    return shutil.which(name)
+
+
+def find_server() -> Optional[str]:
+    """Path of the cache server: as `find_program`, with ``FLAME_SERVER``."""
+    return find_program("flame-object-cache", "FLAME_SERVER")
 
 
 def start_detached(command: Sequence[str], log: str, settings: Mapping[str, str]) -> int:

@@ -26,6 +26,7 @@ import flamepy
 from flamepy.core import transport
 from flamepy.core.context import DEFAULT_FLAME_ENDPOINT, current_context
 from flamepy.core.errors import InvalidConfig, Unavailable
+from flamepy.core.server_program import find_program
 from flamepy.core.sessions.client import Connection, connect
 
 __all__ = ["TEMPLATE", "Embedded", "is_wanted"]
@@ -170,14 +171,12 @@ class _Manager:
 
 
 def _find() -> str:
-    named = os.environ.get("FLAME_SESSION_MANAGER")
-    if named and not os.access(named, os.X_OK):
-        raise InvalidConfig(f"FLAME_SESSION_MANAGER is {named}, which is no program")
-    found = named or shutil.which(_PROGRAM)
+    found = find_program(_PROGRAM, "FLAME_SESSION_MANAGER")
     if found is None:
         raise InvalidConfig(
             f"no session manager answers at {DEFAULT_FLAME_ENDPOINT}, and {_PROGRAM} is not "
-            "installed: install it, or set FLAME_ENDPOINT to one that runs"
+            "installed: pip install flamepy-server, set FLAME_SESSION_MANAGER to the program, or "
+            "FLAME_ENDPOINT to one that runs"
         )
     return os.path.abspath(found)
 

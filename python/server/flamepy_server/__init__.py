@@ -1,4 +1,4 @@
-"""The `flame-object-cache` program, as pip installs it."""
+"""The programs `flame-object-cache` and `flame-session-manager`, as pip installs them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["PROGRAM", "main"]
+__all__ = ["PROGRAMS", "main"]
 
-#: Path of the program.
-PROGRAM = Path(__file__).parent / "bin" / "flame-object-cache"
+#: The folder that they are in.
+PROGRAMS = Path(__file__).parent / "bin"
 
 
 def main() -> None:
-    """Become the program, with this process's arguments: signals and exit code are its own."""
-    os.execv(PROGRAM, [PROGRAM.name, *sys.argv[1:]])
+    """Become the program that was called, with its arguments: signals and exit code are its own."""
+    program = PROGRAMS / Path(sys.argv[0]).name
+    os.execv(program, [program.name, *sys.argv[1:]])
