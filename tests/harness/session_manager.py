@@ -128,6 +128,14 @@ def session_managers(make_home: Callable[[str], Path]) -> Iterator[ManagerFactor
             manager.end()
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended, be it reaped or not."""
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def application(**more: object) -> dict[str, object]:
     """The attributes of an application whose instances run service.py with the published client."""
     return {"command": str(PYTHON), "arguments": [str(SERVICE)], **more}

@@ -117,7 +117,12 @@ ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config) {
   launch.python_dir = launch.work_dir + "/.python";
   launch.package_dir = launch.work_dir + "/packages";
   launch.socket_dir = config.socket_dir.empty() ? launch.work_dir : config.socket_dir;
+  std::error_code error;
+  launch.own_programs =
+      std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
   launch.home = config.home;
+  if (launch.home.empty())
+    launch.home = std::filesystem::path(launch.own_programs).parent_path().string();
   launch.log_level = config.log_filter;
   launch.cache_endpoint = config.cache_endpoint;
   launch.ca_file = config.ca_file;

@@ -45,7 +45,7 @@ struct ManagerConfig {
 
   std::string work_dir;    // Empty = a folder of its own, by port; see WorkDir().
   std::string socket_dir;  // Empty = the work_dir.
-  std::string home = "/opt/flame";
+  std::string home;        // Empty = the folder above the program's own.
   std::vector<std::string> pass_environment;
   std::chrono::milliseconds start_timeout = std::chrono::seconds(120);
   std::chrono::milliseconds enter_timeout = std::chrono::minutes(10);

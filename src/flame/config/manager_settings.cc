@@ -140,8 +140,10 @@ constexpr ManagerSetting kSettings[] = {
      [](Text text, const Host& host, Config* config) {
        return ReadFolder(text, host, &config->socket_dir);
      }},
-    {"cluster.executors.home", "--home", "FLAME_HOME", "PATH", "/opt/flame",
-     "What ${FLAME_HOME} means in the command lines of applications.",
+    {"cluster.executors.home", "--home", "FLAME_HOME", "PATH",
+     "the folder above the program's own",
+     "What ${FLAME_HOME} means in the command lines of applications. Where uv or a "
+     "service of the start-up applications is missing in its bin, ours is used.",
      [](Text text, const Host& host, Config* config) {
        return ReadFolder(text, host, &config->home);
      }},

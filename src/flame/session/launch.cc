@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <strings.h>
 
@@ -24,7 +25,7 @@ using arrow::Status;
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSocketVariable = "FLAME_INSTANCE_ENDPOINT";
-constexpr std::array<std::string_view, 27> kPassedOn{"PATH",
+constexpr std::array<std::string_view, 28> kPassedOn{"PATH",
                                                      "HOME",
                                                      "USER",
                                                      "LOGNAME",
@@ -38,6 +39,7 @@ constexpr std::array<std::string_view, 27> kPassedOn{"PATH",
                                                      "PYTHONHASHSEED",
                                                      "VIRTUAL_ENV",
                                                      "FLAME_HOME",
+                                                     "FLAME_PYTHON",
                                                      "FLAME_PYTHON_VERSION",
                                                      "SSL_CERT_FILE",
                                                      "SSL_CERT_DIR",
@@ -72,6 +74,23 @@ Status MakeFolder(const std::string& path) {
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
     return ErrnoError(errno, "create", path);
   return Status::OK();
+}
+
+/// `command`, or the program of ours that does the same where FLAME_HOME has none.
+std::string OrOwn(const LaunchOptions& options, const EnvironmentMap& environment,
+                  const std::string& command) {
+  constexpr std::pair<std::string_view, std::string_view> kOwn[]{
+      {"uv", "flame-uv"},
+      {"flmping-service", "flmping-service"},
+      {"flmexec-service", "flmexec-service"}};
+  const auto home = environment.find("FLAME_HOME");
+  if (options.own_programs.empty() || home == environment.end()) return command;
+  for (const auto& [name, own] : kOwn) {
+    if (command != fmt::format("{}/bin/{}", home->second, name)) continue;
+    if (access(command.c_str(), X_OK) == 0) break;
+    return fmt::format("{}/{}", options.own_programs, own);
+  }
+  return command;
 }
 
 void RemoveAll(const std::string& path) {
@@ -220,7 +239,9 @@ arrow::Result<ProcessSpec> BuildProcess(const LaunchOptions& options,
     return InvalidError("the application has no command; register it with one");
   ProcessSpec process;
   process.environment = BuildEnvironment(options, spec, files, package);
-  const std::string command = ExpandVariables(spec.command(), process.environment).text;
+  const std::string command =
+      OrOwn(options, process.environment,
+            ExpandVariables(spec.command(), process.environment).text);
   // The package's programs, then the server's.
   EnvironmentMap search;
   if (const auto path = options.inherited.find("PATH"); path != options.inherited.end())

@@ -22,10 +22,13 @@ struct LaunchOptions {
   std::string package_dir;  // What was installed for them; see packages.h.
   std::string python_dir;   // First in PYTHONPATH; see python_guard.h. Empty = none.
   std::string home = "/opt/flame";  // FLAME_HOME
-  std::string endpoint;             // FLAME_ENDPOINT
-  std::string cache_endpoint;       // FLAME_CACHE_ENDPOINT; empty = there is no cache.
-  std::string ca_file;              // FLAME_CA_FILE; empty = none.
-  std::string log_level = "info";   // FLAME_LOG and RUST_LOG
+  /// A folder with programs that stand in for those missing in FLAME_HOME/bin: flame-uv
+  /// for uv, and the services of the start-up applications. Empty = none.
+  std::string own_programs;
+  std::string endpoint;            // FLAME_ENDPOINT
+  std::string cache_endpoint;      // FLAME_CACHE_ENDPOINT; empty = there is no cache.
+  std::string ca_file;             // FLAME_CA_FILE; empty = none.
+  std::string log_level = "info";  // FLAME_LOG and RUST_LOG
   /// The server's own variables that services may see; see PassedOn().
   EnvironmentMap inherited;
 };
