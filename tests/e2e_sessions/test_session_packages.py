@@ -100,7 +100,7 @@ def test_a_binary_package(installing, connect, tmp_path):
     [
         ({"url": "file:///no/such/package.tar.gz"}, "NotFound: there is no package"),
         ({"installer": "rpm"}, "unknown installer 'rpm'"),
-        ({"environments": {"FLAME_PYTHON_VERSION": "3.99"}}, "no program 'python3.99'"),
+        ({"environments": {"FLAME_PYTHON_VERSION": "3.99"}}, "no Python here is python3.99"),
     ],
 )
 def test_a_package_that_cannot_be_installed_says_why(

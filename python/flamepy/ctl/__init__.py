@@ -11,7 +11,7 @@ from typing import Callable, Optional
 from flamepy.cli.output import Output
 from flamepy.core import errors
 from flamepy.core.sessions.client import connect
-from flamepy.ctl import commands, top
+from flamepy.ctl import commands, logs, top
 
 __all__ = ["main"]
 
@@ -62,6 +62,13 @@ def _positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
     return value
+
+
+def _bytes(text: str) -> int:
+    number, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "")
+    if not number.isdecimal() or unit not in ("", "k", "m", "g"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes like 4096, 10k or 1m")
+    return int(number) << {"": 0, "k": 10, "m": 20, "g": 30}[unit]
 
 
 class _Commands:
@@ -147,6 +154,15 @@ def _parser() -> argparse.ArgumentParser:
     closes = every.group("close", "close something")
     sub = closes.leaf("session", commands.close_session, "close sessions; waiting tasks end")
     sub.add_argument("session", nargs="+")
+
+    sub = every.leaf("logs", logs.run, "what the instances of a session, or one of them, wrote")
+    sub.add_argument("name", help="a session, or the beginning of an executor's id")
+    sub.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
+    sub.add_argument("--list", action="store_true", help="only say what there is")
+    sub.add_argument("--tail", type=_bytes, metavar="BYTES", help="the end of each: 4096, 10k, 1m")
+    one = sub.add_mutually_exclusive_group()
+    one.add_argument("--out", action="store_true", help="only standard output")
+    one.add_argument("--err", action="store_true", help="only standard error")
 
     sub = every.leaf("top", top.run, "watch sessions and instances work, until Ctrl-C")
     sub.add_argument("--interval", type=_positive, default=1.0, metavar="S", help="default 1")

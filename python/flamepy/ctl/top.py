@@ -6,7 +6,6 @@ import argparse
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
 from typing import Any, Optional
 
 from flamepy.cli.output import Output, size
@@ -104,8 +103,9 @@ def _live(sampler: _Sampler, interval: float) -> None:
             f"top needs rich, which cannot be imported ({error}): pip install 'flamepy[progress]'; "
             "`flmctl top --once` does without"
         ) from error
-    first = _screen(sampler.look())
-    with suppress(KeyboardInterrupt), Live(first, screen=True, auto_refresh=False) as live:
+    live = Live(_screen(sampler.look()), screen=True, auto_refresh=False)
+    try:
+        live.start(refresh=True)
         while True:
             time.sleep(interval)
             try:
@@ -113,6 +113,10 @@ def _live(sampler: _Sampler, interval: float) -> None:
             except Unavailable as error:  # It may be restarting.
                 shown = _lost(str(error))
             live.update(shown, refresh=True)
+    except KeyboardInterrupt:
+        pass  # The usual end.
+    finally:
+        live.stop()  # Also when it came while the screen was being taken.
 
 
 def _screen(sample: View) -> Any:

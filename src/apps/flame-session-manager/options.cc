@@ -127,9 +127,13 @@ ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config) {
   launch.cache_endpoint = config.cache_endpoint;
   launch.ca_file = config.ca_file;
   launch.inherited = Inherited(config);
+  if (config.python != ManagerConfig().python)
+    launch.inherited["FLAME_PYTHON"] = config.python;
   PackageOptions& packages = options.packages;
   packages.directory = launch.package_dir;
-  packages.python = config.python;
+  packages.python =
+      config.python.find('/') == config.python.npos ? "python" : config.python;
+  packages.launcher = launch.own_programs + "/flame-uv";
   packages.timeout = config.install_timeout;
   packages.environment = launch.inherited;
   packages.environment["FLAME_HOME"] = launch.home;

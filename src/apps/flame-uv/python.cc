@@ -91,7 +91,8 @@ std::vector<std::string> Candidates(const PythonWish& wish) {
     if (!path.empty() && std::find(found.begin(), found.end(), path) == found.end())
       found.push_back(std::move(path));
   };
-  add(Variable("FLAME_PYTHON"));
+  const std::string named = Variable("FLAME_PYTHON");
+  add(named.find('/') == named.npos && !named.empty() ? InPath(named) : named);
   if (const std::string active = Variable("VIRTUAL_ENV"); !active.empty())
     add(active + "/bin/python");
   // "3.11.2" is python3.11.

@@ -49,7 +49,7 @@ struct ManagerConfig {
   std::vector<std::string> pass_environment;
   std::chrono::milliseconds start_timeout = std::chrono::seconds(120);
   std::chrono::milliseconds enter_timeout = std::chrono::minutes(10);
-  std::string python = "python3";  // Installs packages; a path, or a name in the PATH.
+  std::string python = "python3";  // A path, or a name in the PATH.
   std::chrono::milliseconds install_timeout = std::chrono::minutes(15);
   int64_t keep_logs = 4;  // Ended instances of a session; 0 = none.
   int64_t keep_log_bytes = 64 << 20;

@@ -169,10 +169,10 @@ constexpr ManagerSetting kSettings[] = {
      [](Text text, const Host&, Config* config) {
        return ParseDuration(text).Value(&config->enter_timeout);
      }},
-    {"cluster.executors.python", "--python", "FLAME_SESSION_PYTHON", "PROGRAM", "python3",
-     "The Python that installs packages: a path, or a name in the PATH. It needs "
-     "flamepy. "
-     "An application's FLAME_PYTHON_VERSION beats it.",
+    {"cluster.executors.python", "--python", "FLAME_PYTHON", "PROGRAM", "python3",
+     "The Python of services in Python, and that installs their packages: a path, or a "
+     "name in the PATH. It needs flamepy. Where it is of another version than an "
+     "application asks for, others are looked at.",
      [](Text text, const Host&, Config* config) {
        if (text.empty()) return InvalidError("it is empty");
        config->python = text;

@@ -181,17 +181,18 @@ arrow::Result<EnvironmentMap> Packages::Install(
   }
   process.environment[kInstallVariable] = directory;
   const auto path = options_.environment.find("PATH");
+  const std::string python = version.empty() ? options_.python : "python" + version;
   ARROW_ASSIGN_OR_RAISE(
       process.program,
-      FindProgram(version.empty() ? options_.python : "python" + version,
+      FindProgram(options_.launcher.empty() ? python : options_.launcher,
                   path == options_.environment.end() ? "" : path->second));
-  process.arguments = {"-m",
-                       "flamepy.runner.packages",
-                       spec.url(),
-                       "--directory",
-                       directory,
-                       "--environment",
-                       LowerCase(spec.installer())};
+  if (!options_.launcher.empty())
+    process.arguments = {"run", "--python", python, "python"};
+  for (const std::string& argument :
+       {std::string("-m"), std::string("flamepy.runner.packages"), spec.url(),
+        std::string("--directory"), directory, std::string("--environment"),
+        LowerCase(spec.installer())})
+    process.arguments.push_back(argument);
   process.directory = directory;
   process.output_file = directory + "/install.out";
   process.error_file = directory + "/install.err";

@@ -26,6 +26,8 @@ struct PackageOptions {
   /// The Python that installs, unless the application asks for a version: a path, or a
   /// name in the PATH of `environment`. It must have flamepy.
   std::string python = "python3";
+  /// flame-uv, which then chooses the Python, as it does for services. Empty = none.
+  std::string launcher;
   /// For fetching, unpacking and installing together.
   std::chrono::milliseconds timeout = std::chrono::minutes(15);
   /// The installer's output is cut when it grows beyond this.
