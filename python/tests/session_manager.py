@@ -32,7 +32,7 @@ class SessionManager:
         self._command = [
             *(str(PROGRAM), "--endpoint", f"http://127.0.0.1:{port}", "--storage", storage),
             *("--cache-endpoint", cache_endpoint, "--work-dir", str(home / "work")),
-            *("--socket-dir", self._sockets.name),
+            *("--socket-dir", self._sockets.name, "--python", sys.executable),
             *args,
         ]
         self.process: Optional[subprocess.Popen] = None
@@ -41,13 +41,8 @@ class SessionManager:
     def __enter__(self) -> SessionManager:
         assert PROGRAM.exists(), f"no program at {PROGRAM}: run `make build`"
         self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "bin").mkdir(exist_ok=True)
-        uv = self.home / "bin/uv"
-        # `run --python X python ARGS...` runs this Python: no environment has to be made.
-        uv.write_text(f'#!/bin/sh\nshift 4\nexec "{sys.executable}" "$@"\n')
-        uv.chmod(0o755)
         environment = clean_environment(
-            self.home, FLAME_HOME=str(self.home), PYTHONPATH=_SDK, FLAME_LOG="info"
+            self.home, FLAME_PYTHON=sys.executable, PYTHONPATH=_SDK, FLAME_LOG="info"
         )
         with open(self.home / "manager.log", "ab") as log:
             self.process = subprocess.Popen(

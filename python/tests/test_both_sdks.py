@@ -29,13 +29,14 @@ def manager(server, tmp_path_factory) -> Iterator[SessionManager]:
     with SessionManager(tmp_path_factory.mktemp("sm"), server.endpoint) as running:
         with connect(running.address) as connection:
             for name, python in _PYTHONS.items():
+                template = {
+                    "command": str(python),
+                    "arguments": ["-m", "flamepy.runner.runpy"],
+                    "environments": {"PYTHONPATH": _SDK if name == "ours" else ""},
+                }
+                connection.register_application(f"workers-{name}", template)
                 connection.register_application(
-                    f"workers-{name}",
-                    {
-                        "command": str(python),
-                        "arguments": ["-m", "flamepy.runner.runpy"],
-                        "environments": {"PYTHONPATH": _SDK if name == "ours" else ""},
-                    },
+                    f"installed-{name}", {**template, "installer": "python"}
                 )
         yield running
 
@@ -76,14 +77,13 @@ def test_the_shared_suite(caller, worker, manager, server, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("worker", _PYTHONS)
+@pytest.mark.parametrize("template", ["installed-ours", "installed-published", "workers-ours"])
 @pytest.mark.parametrize("caller", _PYTHONS)
-def test_the_acceptance_run_of_each_sdk(caller, worker, manager, server, tmp_path):
-    if (caller, worker) == ("ours", "published"):
-        pytest.skip("the published workers leave packages to the executor's installer")
+def test_the_acceptance_run_of_each_sdk(caller, template, manager, server, tmp_path):
+    """The published workers leave packages to the manager."""
     done = subprocess.run(
         [_PYTHONS[caller], "-m", "flamepy.runner.e2e"],
-        env=environment(caller, f"workers-{worker}", manager, server, tmp_path),
+        env=environment(caller, template, manager, server, tmp_path),
         capture_output=True,
         text=True,
         timeout=280,

@@ -22,7 +22,7 @@ from flamepy.runner.errors import InstallFailed, PackageError, UnsafePackage
 from flamepy.runner.installing import _missing
 from flamepy.runner.limits import Limits
 from flamepy.runner.metadata import find_project, generate_pyproject, generated_dependencies
-from flamepy.runner.packages import pack, prepare, unpack
+from flamepy.runner.packages import Package, environment, pack, prepare, unpack
 from test_hostile_packages import everything
 
 
@@ -451,6 +451,39 @@ def test_the_command_line(project, tmp_path):
     (path,) = done.stdout.split()
     assert (Path(path) / "my_module").is_dir()
     assert "unpacked app.zip" in done.stderr
+    options = ["--environment", "python", str(archive)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == f"PYTHONPATH={path}"
     done = subprocess.run([*command, "file:///gone.zip"], capture_output=True, text=True)
     assert done.returncode == 1
     assert "NotFound: there is no package" in done.stderr
+
+
+def test_the_environment_of_programs(tmp_path):
+    for path in ("bin/tool", "lib/libx.so", "libs/liby.so", "pyproject.toml"):
+        file = tmp_path / "source" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    package = prepare(str(tmp_path / "source"), tmp_path / "w", only_unpack=True)
+    assert package.dependencies is None
+    root = package.root
+    assert environment(package, binary=True) == {
+        "FLAME_APP_DIR": str(root),
+        "PATH": f"{root}/bin:{root}",
+        "LD_LIBRARY_PATH": f"{root}/libs:{root}/lib",
+    }
+
+
+def test_the_environment_of_an_installed_project(tmp_path):
+    root = tmp_path / "extracted_x"
+    installed = tmp_path / "installed_x"
+    for path in ("bin/tool", "pkg/a/b/libx.so", "pkg/a/b/c/d/liby.so.1"):
+        (installed / path).parent.mkdir(parents=True, exist_ok=True)
+        (installed / path).touch()
+    root.mkdir()
+    assert environment(Package(root, root, installed)) == {
+        "PYTHONPATH": f"{installed}:{root}",
+        "PATH": f"{installed}/bin",
+        "LD_LIBRARY_PATH": f"{installed}/pkg/a/b",
+        "FLAME_PYTHON_VERSION": f"{sys.version_info[0]}.{sys.version_info[1]}",
+    }

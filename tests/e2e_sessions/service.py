@@ -1,5 +1,6 @@
 """A service written with the published client; tasks tell it what to do, one word and the rest."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -58,6 +59,17 @@ class Service(FlameService):
 
     def do_env(self, context, name):
         return os.environ.get(name, "(not set)").encode()
+
+    def do_import(self, context, name):
+        return importlib.import_module(name).TEXT.encode()
+
+    def do_exit(self, context, code):
+        sys.exit(int(code) if code.isdigit() else code)
+
+    def do_write(self, context, text):
+        print(text, flush=True)
+        print(text.upper(), file=sys.stderr, flush=True)
+        return text.encode()
 
     def do_environ(self, context, text):
         return " ".join(sorted(os.environ)).encode()

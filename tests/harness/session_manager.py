@@ -102,7 +102,7 @@ class SessionManager:
 
     def files(self) -> list[str]:
         """What lies in the folder of the instances."""
-        return sorted(p.name for p in (self.work / "w").glob("*") if p.name != ".lock")
+        return sorted(p.name for p in (self.work / "w").glob("*") if not p.name.startswith("."))
 
     def await_nothing_left(self) -> None:
         until(lambda: not self.instances() and not self.files(), "no process and no file is left")
@@ -126,6 +126,14 @@ def session_managers(make_home: Callable[[str], Path]) -> Iterator[ManagerFactor
     finally:
         for manager in mine:
             manager.end()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, be it reaped or not."""
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def application(**more: object) -> dict[str, object]:

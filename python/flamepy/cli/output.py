@@ -49,8 +49,9 @@ def age(seconds: float) -> str:
 class Output:
     """Standard output in one of two forms: text, or a JSON document per line."""
 
-    def __init__(self, *, json: bool) -> None:
+    def __init__(self, *, json: bool, program: str = "flamepy") -> None:
         self.json = json
+        self._program = program
         self.now = time.time()
 
     def document(self, value: dict[str, Any]) -> None:
@@ -64,7 +65,8 @@ class Output:
         width = max(len(name) for name, _ in rows)
         print(title)
         for name, value in rows:
-            print(f"  {name:<{width}}  {value}")
+            indented = value.replace("\n", "\n" + " " * (width + 4))
+            print(f"  {name:<{width}}  {indented}")
 
     def error(self, error: Exception) -> None:
         """On standard error, in either form."""
@@ -72,7 +74,7 @@ class Output:
             document = {"error": type(error).__name__, "message": str(error)}
             print(json_module.dumps(document, ensure_ascii=False), file=sys.stderr)
         else:
-            print(f"flamepy: {error}", file=sys.stderr)
+            print(f"{self._program}: {error}", file=sys.stderr)
 
     def paint(self, text: str, style: str) -> str:
         """`text`, coloured when a terminal shows it."""

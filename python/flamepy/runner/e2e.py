@@ -105,7 +105,8 @@ def _recursion(rr: Runner, tasks: int) -> None:
             if left == 0:
                 return 0
             with Inner(name) as inner:
-                return 1 + inner.service(type(self), autoscale=True).depth(left - 1).get(120)
+                # Without a time-out: the worker may be one of the published client's.
+                return 1 + inner.service(type(self), autoscale=True).depth(left - 1).get()
 
     _expect(rr.service(Recursive, autoscale=True).depth(2).get(_SECONDS), 2)
 

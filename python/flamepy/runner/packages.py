@@ -5,7 +5,9 @@ unpacked lies in ``extracted_<stem>-<digest>`` in the working directory: other b
 name, so that new code is never shadowed by old.
 
 ``python -m flamepy.runner.packages URL`` prepares a package in the current directory and prints
-the directories for ``PYTHONPATH``, one per line.
+the directories for ``PYTHONPATH``, one per line. The session manager asks for
+``--environment python`` or ``binary``: the variables of a process that uses the package, each as
+one line ``NAME=value``.
 """
 
 from __future__ import annotations
@@ -40,11 +42,22 @@ from flamepy.runner.metadata import find_project
 from flamepy.runner.packing import pack
 from flamepy.runner.reporting import Progress, Report
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "Package", "pack", "prepare", "release", "remove", "unpack"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Limits",
+    "Package",
+    "environment",
+    "pack",
+    "prepare",
+    "release",
+    "remove",
+    "unpack",
+]
 
 _DIGEST_CHARACTERS = 16
 _STEM = re.compile(r"[^A-Za-z0-9._-]+")
 _STEM_MAX = 80
+_LIBRARY_DEPTH = 3  # Directories below the installed one: its own files count as the first.
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,7 @@ def prepare(
     roots: Optional[Sequence[os.PathLike]] = None,
     progress: Optional[Progress] = None,
     hold: bool = False,
+    only_unpack: bool = False,
 ) -> Package:
     """Fetch a package, unpack and install it below `directory`, so that it can be imported.
 
@@ -139,6 +153,8 @@ def prepare(
         See `flamepy.runner.reporting.Progress`.
     hold : bool
         Say that this process uses the package, until `release`.
+    only_unpack : bool
+        Install nothing, even if it is a Python project.
 
     Raises
     ------
@@ -161,7 +177,7 @@ def prepare(
                 package = _unpack(found, where, selection, limits, report)
         if hold:
             package = replace(package, hold=hold_shared(package.root))
-        if package.project is None:
+        if package.project is None or only_unpack:
             return package
         suffix = package.root.name[len("extracted_") :]
         final = where / f"installed_{suffix}"
@@ -206,6 +222,54 @@ def remove(package: Package) -> None:
     """
     with locked(package.root.parent):
         _remove(package)
+
+
+def environment(package: Package, *, binary: bool = False) -> dict[str, str]:
+    """What a process has in front of its variables of the same names, to use a package.
+
+    Parameters
+    ----------
+    binary : bool
+        It holds programs: ``bin`` and ``lib`` of the package matter, not its Python modules.
+
+    Examples
+    --------
+    >>> environment(prepare("app.tar.gz", "."))  # doctest: +SKIP
+    {'PYTHONPATH': '/work/extracted_app-0123456789abcdef', 'FLAME_PYTHON_VERSION': '3.11'}
+    """
+    if binary:
+        root = package.root
+        programs = [root / "bin", root]
+        libraries = [root / "libs", root / "lib"]
+        found = {
+            "FLAME_APP_DIR": [root],
+            "PATH": [path for path in programs if path.is_dir()],
+            "LD_LIBRARY_PATH": [path for path in libraries if path.is_dir()],
+        }
+    else:
+        installed = package.dependencies
+        found = {
+            "PYTHONPATH": [Path(path) for path in package.paths],
+            "PATH": [installed / "bin"] if installed and (installed / "bin").is_dir() else [],
+            "LD_LIBRARY_PATH": _library_directories(installed) if installed else [],
+        }
+    variables = {
+        name: os.pathsep.join(str(path) for path in paths) for name, paths in found.items() if paths
+    }
+    if not binary:
+        variables["FLAME_PYTHON_VERSION"] = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return variables
+
+
+def _library_directories(root: Path) -> list[Path]:
+    """Directories with shared libraries, near the top: those that a program may link."""
+    found = []
+    for directory, below, files in os.walk(root):
+        if any(name.endswith(".so") or ".so." in name for name in files):
+            found.append(Path(directory))
+        if len(Path(directory).relative_to(root).parts) >= _LIBRARY_DEPTH:
+            below.clear()
+    return sorted(found)
 
 
 def _remove(package: Package) -> None:
@@ -304,6 +368,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--include", action="append", metavar="GLOB")
     parser.add_argument("--exclude", action="append", metavar="GLOB")
     parser.add_argument("--installer", choices=("uv", "pip"))
+    parser.add_argument(
+        "--environment",
+        choices=("python", "binary"),
+        help="print variables for such a process instead; binary: nothing is installed",
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
@@ -313,11 +382,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             include=options.include,
             exclude=options.exclude,
             installer=options.installer,
+            only_unpack=options.environment == "binary",
         )
     except (FlameError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    print("\n".join(package.paths))
+    if options.environment is None:
+        print("\n".join(package.paths))
+    else:
+        variables = environment(package, binary=options.environment == "binary")
+        print("\n".join(f"{name}={value}" for name, value in variables.items()))
     return 0
 
 

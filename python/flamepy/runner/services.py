@@ -12,19 +12,16 @@ from typing import Any, Callable, Optional
 
 from flamepy.core.cache import put_object
 from flamepy.core.errors import FlameError, InvalidArgument, NotFound
-from flamepy.core.refs import ObjectRef
 from flamepy.core.sessions.client import Connection, Session, default_connection
 from flamepy.core.sessions.model import ResourceRequirement, SessionAttributes
 from flamepy.core.types import short_name
+from flamepy.runner.arguments import pack_call
 from flamepy.runner.futures import ObjectFuture
-from flamepy.runner.payloads import dumps, map_nested, mark, nested
+from flamepy.runner.payloads import dumps, map_nested, nested
 from flamepy.runner.progress import Told, counting
-from flamepy.runner.types import RunnerContext, RunnerRequest, SessionContext, is_function
+from flamepy.runner.types import RunnerContext, SessionContext, is_function
 
 __all__ = ["RunnerService"]
-
-MESSAGE_MAX_BYTES = 1 << 20
-"""Calls that are larger bring their large arguments through the cache."""
 
 _CLOSE_PAUSE_SECONDS = 0.05
 
@@ -270,20 +267,7 @@ class RunnerService:
 
     def _request(self, method: Optional[str], args: tuple, kwargs: dict) -> bytes:
         args, kwargs = map_nested([args, kwargs], ObjectFuture, ObjectFuture.ref)
-        data = dumps(mark(RunnerRequest(method, args or None, kwargs or None)))
-        if len(data) <= MESSAGE_MAX_BYTES:
-            return data
-        args = tuple(map(self._spill, args))
-        kwargs = {name: self._spill(value) for name, value in kwargs.items()}
-        return dumps(mark(RunnerRequest(method, args or None, kwargs or None)))
-
-    def _spill(self, value: Any) -> Any:
-        """A reference in the place of a large argument."""
-        if isinstance(value, ObjectRef) or next(nested(value, ObjectRef), None) is not None:
-            return value
-        if len(dumps(value)) <= MESSAGE_MAX_BYTES // 8:
-            return value
-        return put_object(self._prefix, value)
+        return pack_call(method, args, kwargs, lambda value: put_object(self._prefix, value))
 
 
 def _failed(future: Future) -> bool:

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -15,6 +16,8 @@
 #include "flame/config/manager_config.h"
 #include "flame/session/executor.h"
 #include "flame/session/frontend.h"
+#include "flame/session/logs_service.h"
+#include "flame/session/python_guard.h"
 #include "flame/session/session_manager.h"
 #include "flame/session/work_folder.h"
 #include "options.h"
@@ -36,13 +39,26 @@ void QuietLibraries() {
   setenv("GRPC_VERBOSITY", verbosity, /*overwrite=*/0);
 }
 
+/// Removes a folder of the manager's own when it stops.
+class Cleanup {
+ public:
+  explicit Cleanup(std::string folder) : folder_(std::move(folder)) {}
+  ~Cleanup() {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+
+ private:
+  const std::string folder_;
+};
+
 arrow::Status Serve(const ManagerConfig& config, const sigset_t& signals) {
   ARROW_RETURN_NOT_OK(SetUpLogging(config.log));
   QuietLibraries();
   for (const std::string& warning : config.warnings)
     FLAME_LOG_WARN(server, "{}", warning);
   ARROW_ASSIGN_OR_RAISE(FrontendOptions door, FrontendOptionsOf(config));
-  ExecutorOptions executors = ExecutorOptionsOf(config);
+  const ExecutorOptions executors = ExecutorOptionsOf(config);
   ARROW_ASSIGN_OR_RAISE(const auto work_dir,
                         WorkFolder::Claim(executors.launch.work_dir));
   std::unique_ptr<WorkFolder> socket_dir;
@@ -55,9 +71,15 @@ arrow::Status Serve(const ManagerConfig& config, const sigset_t& signals) {
   ARROW_ASSIGN_OR_RAISE(const auto manager,
                         SessionManager::Open(std::move(store), Clock::System(),
                                              SessionManagerOptionsOf(config)));
+  ARROW_RETURN_NOT_OK(WritePythonGuard(executors.launch.python_dir));
+  const Cleanup cleanup(executors.launch.python_dir);
+  InstanceLogs logs(InstanceLogOptionsOf(config));
+  ExecutorPool pool(executors, manager.get(), &logs);
+  manager->OnSessionClosed([&pool](const std::string& id) { pool.SessionClosed(id); });
+  LogsService logs_service(manager.get(), &logs);
+  door.more = &logs_service;
   ARROW_ASSIGN_OR_RAISE(const auto frontend, Frontend::Open(door, manager.get()));
-  executors.launch.endpoint = UrlOf(config, frontend->port());
-  ExecutorPool pool(executors, manager.get());
+  pool.SetEndpoint(UrlOf(config, frontend->port()));
   manager->Start([&pool](Assignment assignment) { pool.Launch(std::move(assignment)); });
   Endpoint endpoint = config.endpoint;
   endpoint.port = frontend->port();

@@ -41,6 +41,16 @@ std::string HostName() {
   return name;
 }
 
+std::string WorkDir(const ManagerConfig& config) {
+  if (!config.work_dir.empty()) return config.work_dir;
+  // A port of one's own is what a restart has in common with its predecessor. Not below
+  // TMPDIR: sockets' paths are short.
+  const std::string name = config.endpoint.port != 0
+                               ? std::to_string(config.endpoint.port)
+                               : fmt::format("pid{}", getpid());
+  return fmt::format("/tmp/flame-{}/sm-{}", geteuid(), name);
+}
+
 EnvironmentMap Inherited(const ManagerConfig& config) {
   EnvironmentMap inherited;
   const auto& more = config.pass_environment;
@@ -94,24 +104,42 @@ SessionManagerOptions SessionManagerOptionsOf(const ManagerConfig& config) {
   return options;
 }
 
+InstanceLogOptions InstanceLogOptionsOf(const ManagerConfig& config) {
+  return {.directory = WorkDir(config) + "/.logs",
+          .keep = config.keep_logs,
+          .keep_bytes = config.keep_log_bytes};
+}
+
 ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config) {
   ExecutorOptions options;
   LaunchOptions& launch = options.launch;
-  launch.work_dir = config.work_dir;
-  if (launch.work_dir.empty()) {
-    // A port of one's own is what a restart has in common with its predecessor. Not
-    // below TMPDIR: sockets' paths are short.
-    const std::string name = config.endpoint.port != 0
-                                 ? std::to_string(config.endpoint.port)
-                                 : fmt::format("pid{}", getpid());
-    launch.work_dir = fmt::format("/tmp/flame-{}/sm-{}", geteuid(), name);
-  }
+  launch.work_dir = WorkDir(config);
+  launch.python_dir = launch.work_dir + "/.python";
+  launch.package_dir = launch.work_dir + "/packages";
   launch.socket_dir = config.socket_dir.empty() ? launch.work_dir : config.socket_dir;
+  std::error_code error;
+  launch.own_programs =
+      std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
   launch.home = config.home;
+  if (launch.home.empty())
+    launch.home = std::filesystem::path(launch.own_programs).parent_path().string();
   launch.log_level = config.log_filter;
   launch.cache_endpoint = config.cache_endpoint;
   launch.ca_file = config.ca_file;
   launch.inherited = Inherited(config);
+  if (config.python != ManagerConfig().python)
+    launch.inherited["FLAME_PYTHON"] = config.python;
+  PackageOptions& packages = options.packages;
+  packages.directory = launch.package_dir;
+  packages.python =
+      config.python.find('/') == config.python.npos ? "python" : config.python;
+  packages.launcher = launch.own_programs + "/flame-uv";
+  packages.timeout = config.install_timeout;
+  packages.environment = launch.inherited;
+  packages.environment["FLAME_HOME"] = launch.home;
+  packages.environment["FLAME_LOG"] = launch.log_level;
+  if (!launch.ca_file.empty()) packages.environment["FLAME_CA_FILE"] = launch.ca_file;
+  packages.environment.try_emplace("HOME", launch.work_dir);
   options.start_timeout = config.start_timeout;
   options.enter_timeout = config.enter_timeout;
   return options;

@@ -17,6 +17,7 @@ namespace flame {
 arrow::Result<std::unique_ptr<SessionStore>> OpenSessionStore(
     const ManagerConfig& config);
 SessionManagerOptions SessionManagerOptionsOf(const ManagerConfig& config);
+InstanceLogOptions InstanceLogOptionsOf(const ManagerConfig& config);
 /// All but the endpoint, which may depend on the port.
 ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config);
 /// Reads the certificate and the key.

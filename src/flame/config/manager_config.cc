@@ -1,20 +1,18 @@
 #include "flame/config/manager_config.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <optional>
 #include <set>
-#include <span>
 
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 #include <CLI/CLI.hpp>
 
 #include "flame/base/error.h"
-#include "flame/base/size.h"
-#include "flame/config/duration.h"
+#include "flame/config/manager_settings.h"
 #include "flame/config/nearest_name.h"
+#include "flame/config/print_config.h"
 
 namespace flame {
 namespace {
@@ -22,189 +20,6 @@ namespace {
 using arrow::Status;
 using Text = std::string_view;
 using Config = ManagerConfig;
-
-/// One row is all there is to say about a setting.
-struct Setting {
-  Text path, flag, env, value, usual, help;
-  Status (*parse)(Text text, const Host& host, Config* config);
-};
-
-Status ReadCount(Text text, int64_t* count) {
-  int64_t value = 0;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 0)
-    return InvalidError(fmt::format("'{}' is not a whole number", text));
-  *count = value;
-  return Status::OK();
-}
-
-/// As the existing server has it, a number alone is milliseconds.
-Status ReadInterval(Text text, std::chrono::milliseconds* interval) {
-  int64_t ms = 0;
-  if (ReadCount(text, &ms).ok()) {
-    *interval = std::chrono::milliseconds(ms);
-    return Status::OK();
-  }
-  return ParseDuration(text).Value(interval);
-}
-
-Status ReadFolder(Text text, const Host& host, std::string* folder) {
-  if (text.empty()) return InvalidError("it is empty");
-  ARROW_ASSIGN_OR_RAISE(
-      const StorageUrl url,
-      ParseStorageUrl(fmt::format("file://{}", text), host.WorkingDirectory(), ""));
-  *folder = url.path;
-  return Status::OK();
-}
-
-constexpr Setting kSettings[] = {
-    {"cluster.endpoint", "--endpoint", "FLAME_SESSION_ENDPOINT", "URL",
-     "http://127.0.0.1:8080",
-     "Where clients and services find the manager; https:// needs a certificate. Port 0 "
-     "is any free one.",
-     [](Text text, const Host&, Config* config) {
-       return ParseEndpoint(text, 8080).Value(&config->endpoint);
-     }},
-    {"cluster.bind", "--bind", "FLAME_SESSION_BIND", "ADDRESS", "the endpoint's host",
-     "Listen on this address, for example 0.0.0.0. Whoever reaches it can run programs "
-     "here.",
-     [](Text text, const Host&, Config* config) {
-       ARROW_ASSIGN_OR_RAISE(const HostPort bind, ParseHostPort(text));
-       if (bind.port >= 0) return InvalidError("the port is that of the endpoint");
-       config->bind = bind.host;
-       return Status::OK();
-     }},
-    {"cluster.storage", "--storage", "FLAME_SESSION_STORAGE", "URL", "none",
-     "Where sessions and tasks outlive the manager: none, fs:///PATH or a path.",
-     [](Text text, const Host& host, Config* config) {
-       return ParseStorageUrl(text, host.Env("HOME").value_or("/"),
-                              host.WorkingDirectory())
-           .Value(&config->storage);
-     }},
-    {"cluster.resreq", "--resreq", "FLAME_SESSION_RESREQ", "DEMAND", "cpu=1,mem=1g,gpu=0",
-     "What an instance takes when its session does not say.",
-     [](Text text, const Host&, Config* config) {
-       return ParseDemand(text).Value(&config->instance);
-     }},
-    {"cluster.overcommit", "--overcommit", "FLAME_SESSION_OVERCOMMIT", "FACTOR", "8",
-     "How many times over the CPUs and the memory may be given away, for tasks that wait "
-     "for other tasks; 1 = never.",
-     [](Text text, const Host&, Config* config) {
-       double value = 0;
-       const auto [end, error] =
-           std::from_chars(text.data(), text.data() + text.size(), value);
-       if (error != std::errc() || end != text.data() + text.size() ||
-           !(value >= 1 && value <= 1e6))
-         return InvalidError(fmt::format("'{}' is not a factor of at least 1", text));
-       config->overcommit = value;
-       return Status::OK();
-     }},
-    {"cluster.schedule_interval", "--schedule-interval",
-     "FLAME_SESSION_SCHEDULE_INTERVAL", "DURATION", "100ms",
-     "The pause before an instance that failed to start is tried again.",
-     [](Text text, const Host&, Config* config) {
-       return ReadInterval(text, &config->schedule_interval);
-     }},
-    {"cluster.recovery.session.retry_limits", "--retry-limit",
-     "FLAME_SESSION_RETRY_LIMIT", "COUNT", "5",
-     "How many instances of one session may fail to start before it gets no more.",
-     [](Text text, const Host&, Config* config) {
-       return ReadCount(text, &config->retry_limit);
-     }},
-    {"cluster.limits.max_sessions", "--max-sessions", "FLAME_SESSION_MAX_SESSIONS",
-     "COUNT", "no limit",
-     "Sessions that are remembered; the longest closed ones make room.",
-     [](Text text, const Host&, Config* config) {
-       return ReadCount(text, &config->max_sessions);
-     }},
-    {"cluster.limits.max_executors", "--max-executors", "FLAME_SESSION_MAX_EXECUTORS",
-     "COUNT", "no limit", "Instances that run at once.",
-     [](Text text, const Host&, Config* config) {
-       return ReadCount(text, &config->max_executors);
-     }},
-    {"cluster.limits.max_message", "--max-message", "FLAME_SESSION_MAX_MESSAGE", "SIZE",
-     "64M", "Payload of the largest request.",
-     [](Text text, const Host&, Config* config) {
-       ARROW_ASSIGN_OR_RAISE(const uint64_t size, ParseSize(text));
-       if (size < (4 << 20) || size > (1 << 30))
-         return InvalidError("it must be from 4M to 1G");
-       config->max_message = static_cast<int64_t>(size);
-       return Status::OK();
-     }},
-    {"cluster.executors.work_dir", "--work-dir", "FLAME_WORK_DIR", "PATH",
-     "/tmp/flame-UID/sm-PORT",
-     "Where instances without a working directory run. The manager's own: what is left "
-     "of instances there is removed at a start.",
-     [](Text text, const Host& host, Config* config) {
-       return ReadFolder(text, host, &config->work_dir);
-     }},
-    {"cluster.executors.socket_dir", "--socket-dir", "FLAME_SOCKET_DIR", "PATH",
-     "the work_dir", "Where instances listen; a short path.",
-     [](Text text, const Host& host, Config* config) {
-       return ReadFolder(text, host, &config->socket_dir);
-     }},
-    {"cluster.executors.home", "--home", "FLAME_HOME", "PATH", "/opt/flame",
-     "What ${FLAME_HOME} means in the command lines of applications.",
-     [](Text text, const Host& host, Config* config) {
-       return ReadFolder(text, host, &config->home);
-     }},
-    {"cluster.executors.pass_environment", "--pass-environment",
-     "FLAME_SESSION_PASS_ENVIRONMENT", "NAMES", "",
-     "Variables of the manager that services get too, separated by commas.",
-     [](Text text, const Host&, Config* config) {
-       config->pass_environment.clear();
-       while (!text.empty()) {
-         const size_t end = std::min(text.find(','), text.size());
-         if (end > 0) config->pass_environment.emplace_back(text.substr(0, end));
-         text.remove_prefix(std::min(end + 1, text.size()));
-       }
-       return Status::OK();
-     }},
-    {"cluster.executors.start_timeout", "--start-timeout", "FLAME_SESSION_START_TIMEOUT",
-     "DURATION", "2m", "From the start of a service until it listens.",
-     [](Text text, const Host&, Config* config) {
-       return ParseDuration(text).Value(&config->start_timeout);
-     }},
-    {"cluster.executors.enter_timeout", "--enter-timeout", "FLAME_SESSION_ENTER_TIMEOUT",
-     "DURATION", "10m", "For a service to enter its session.",
-     [](Text text, const Host&, Config* config) {
-       return ParseDuration(text).Value(&config->enter_timeout);
-     }},
-    {"cluster.tls.cert_file", "--tls-cert-file", "FLAME_SESSION_TLS_CERT_FILE", "PATH",
-     "", "The certificate chain, PEM; goes with an https:// endpoint.",
-     [](Text text, const Host& host, Config* config) {
-       return ReadFolder(text, host, &config->cert_file);
-     }},
-    {"cluster.tls.key_file", "--tls-key-file", "FLAME_SESSION_TLS_KEY_FILE", "PATH", "",
-     "Its private key, PEM.",
-     [](Text text, const Host& host, Config* config) {
-       return ReadFolder(text, host, &config->key_file);
-     }},
-    {"cluster.tls.ca_file", "--tls-ca-file", "FLAME_SESSION_TLS_CA_FILE", "PATH", "",
-     "The certificate that services trust (FLAME_CA_FILE).",
-     [](Text text, const Host& host, Config* config) {
-       return ReadFolder(text, host, &config->ca_file);
-     }},
-    {"cluster.drain_timeout", "--drain-timeout", "FLAME_SESSION_DRAIN_TIMEOUT",
-     "DURATION", "10s", "How long a stop waits for the tasks that run.",
-     [](Text text, const Host&, Config* config) {
-       return ParseDuration(text).Value(&config->drain_timeout);
-     }},
-    {"cache.endpoint", "--cache-endpoint", "FLAME_CACHE_ENDPOINT", "URL", "",
-     "The object cache that services are told of.",
-     [](Text text, const Host&, Config* config) {
-       ARROW_RETURN_NOT_OK(ParseEndpoint(text).status());
-       config->cache_endpoint = text;
-       return Status::OK();
-     }},
-    {"cluster.log", "--log", "FLAME_LOG", "FILTER", "info",
-     "Levels of the log: debug, or info,flame.session=debug.",
-     [](Text text, const Host&, Config* config) {
-       config->log_filter = text;
-       return ParseLogFilter(text, &config->log);
-     }},
-};
 
 /// Keys of existing files that mean nothing to us, with all that is below them.
 constexpr Text kUnread[] = {"cluster.name",  "cluster.policy",         "cluster.policies",
@@ -265,7 +80,7 @@ class Reader {
     if (std::find(std::begin(kUnread), std::end(kUnread), path) != std::end(kUnread))
       return Status::OK();
     std::vector<Text> known(std::begin(kUnread), std::end(kUnread));
-    for (const Setting& setting : kSettings) {
+    for (const ManagerSetting& setting : ManagerSettings()) {
       if (path == setting.path) {
         if (value.IsNull()) return Status::OK();
         if (!value.IsScalar())
@@ -293,6 +108,7 @@ struct Line {
   std::optional<std::string> file;
   bool help = false;
   bool version = false;
+  bool print_config = false;
 };
 
 arrow::Result<Line> ParseLine(const std::vector<std::string>& arguments) {
@@ -304,10 +120,14 @@ arrow::Result<Line> ParseLine(const std::vector<std::string>& arguments) {
   app.allow_extras();  // Reported here, with the nearest flag.
   app.add_flag("-h,--help", line.help);
   app.add_flag("-V,--version", line.version);
+  app.add_flag("--print-config", line.print_config);
   const auto* config = app.add_option("-c,--config", file)->take_last();
-  std::vector<Text> flags{"--config", "--help", "--version"};
-  for (const Setting& setting : kSettings) {
-    app.add_option(std::string(setting.flag), values[setting.path])->take_last();
+  std::vector<Text> flags{"--config", "--help", "--version", "--print-config"};
+  for (const ManagerSetting& setting : ManagerSettings()) {
+    // A switch may be given alone.
+    auto* option = app.add_option(std::string(setting.flag), values[setting.path]);
+    option->take_last();
+    if (setting.is_switch()) option->expected(0, 1)->default_str("true");
     flags.push_back(setting.flag);
   }
   try {
@@ -323,9 +143,11 @@ arrow::Result<Line> ParseLine(const std::vector<std::string>& arguments) {
                                     flag, NearestName(flag, flags)));
   }
   if (config->count() > 0) line.file = file;
-  for (const Setting& setting : kSettings) {
+  for (const ManagerSetting& setting : ManagerSettings()) {
     if (app.count(std::string(setting.flag)) > 0)
-      line.values[setting.path] = values[setting.path];
+      line.values[setting.path] = setting.is_switch() && values[setting.path].empty()
+                                      ? "true"
+                                      : values[setting.path];
   }
   return line;
 }
@@ -351,12 +173,14 @@ arrow::Result<Values> ReadFile(const Line& line, const Host& host) {
 arrow::Result<Config> Load(const Line& line, const Host& host) {
   Config config;
   ARROW_ASSIGN_OR_RAISE(const Values in_file, ReadFile(line, host));
-  const auto set = [&](const Setting& setting, Text text, const std::string& where) {
+  const auto set = [&](const ManagerSetting& setting, Text text,
+                       const std::string& where) {
     const Status parsed = setting.parse(text, host, &config);
-    return parsed.ok() ? parsed
-                       : InvalidError(fmt::format("{}: {}", where, parsed.message()));
+    if (!parsed.ok()) return InvalidError(fmt::format("{}: {}", where, parsed.message()));
+    config.given[setting.path] = {std::string(text), where};
+    return parsed;
   };
-  for (const Setting& setting : kSettings) {
+  for (const ManagerSetting& setting : ManagerSettings()) {
     if (const auto found = in_file.find(setting.path); found != in_file.end())
       ARROW_RETURN_NOT_OK(
           set(setting, found->second.text,
@@ -369,6 +193,7 @@ arrow::Result<Config> Load(const Line& line, const Host& host) {
       if (shared && !set(setting, *shared, "RUST_LOG").ok()) {
         config.log = {};
         config.log_filter = "info";
+        config.given.erase(setting.path);
         config.warnings.push_back(fmt::format("RUST_LOG: '{}' is ignored", *shared));
       }
     }
@@ -390,6 +215,42 @@ arrow::Result<Config> Load(const Line& line, const Host& host) {
   return config;
 }
 
+constexpr size_t kCommentColumn = 56;
+
+/// As the sample file has it: a line for each setting, with where its value comes from.
+/// The table has the keys of a section one after the other.
+std::string PrintManagerConfig(const Config& config) {
+  std::string text;
+  for (const std::string& warning : config.warnings)
+    text += fmt::format("# warning: {}\n", EscapedText(warning));
+  std::vector<Text> open;  // The sections that the last line was in.
+  for (const ManagerSetting& setting : ManagerSettings()) {
+    std::vector<Text> sections;
+    for (Text rest = setting.path; rest.find('.') != Text::npos;
+         rest.remove_prefix(rest.find('.') + 1))
+      sections.push_back(rest.substr(0, rest.find('.')));
+    size_t same = 0;
+    while (same < std::min(open.size(), sections.size()) && open[same] == sections[same])
+      ++same;
+    for (size_t i = same; i < sections.size(); ++i)
+      text += fmt::format("{:{}}{}:\n", "", 2 * i, sections[i]);
+    open = sections;
+    const auto given = config.given.find(setting.path);
+    const bool is_given = given != config.given.end();
+    const std::string value =
+        is_given ? given->second.text : std::string(setting.usual_text());
+    const Text unset = setting.usual.empty() ? Text("not set") : setting.usual;
+    std::string line = fmt::format("{:{}}", "", 2 * sections.size());
+    line += !is_given && value.empty()
+                ? fmt::format("# {}: {}", setting.key(), unset)
+                : fmt::format("{}: {}", setting.key(), YamlScalar(value));
+    line.resize(std::max(line.size() + 2, kCommentColumn), ' ');
+    text += fmt::format("{}# {}\n", line,
+                        is_given ? EscapedText(given->second.where) : "default");
+  }
+  return text;
+}
+
 std::string HelpText(Text version) {
   std::string text = fmt::format(
       "flame-session-manager {}: sessions, tasks, and the services that work on them\n"
@@ -402,12 +263,16 @@ std::string HelpText(Text version) {
       "\n"
       "  -c, --config PATH\n"
       "      Configuration file. Default: ~/.flame/flame-cluster.yaml, if it is there.\n"
+      "  --print-config\n"
+      "      Print what is in force, and where each value comes from, as a file.\n"
       "  -h, --help\n"
       "  -V, --version\n\n",
       version);
-  for (const Setting& setting : kSettings) {
+  for (const ManagerSetting& setting : ManagerSettings()) {
     text += fmt::format(
-        "  {:<38} {}\n      {}{}\n", fmt::format("{} {}", setting.flag, setting.value),
+        "  {:<38} {}\n      {}{}\n",
+        setting.is_switch() ? std::string(setting.flag)
+                            : fmt::format("{} {}", setting.flag, setting.value),
         setting.env, setting.help,
         setting.usual.empty() ? "" : fmt::format(" [default: {}]", setting.usual));
   }
@@ -415,31 +280,6 @@ std::string HelpText(Text version) {
 }
 
 }  // namespace
-
-arrow::Result<ManagerConfig::Demand> ParseDemand(std::string_view text) {
-  ManagerConfig::Demand demand;
-  std::set<Text> seen;
-  for (Text rest = text; !rest.empty();) {
-    const size_t end = std::min(rest.find(','), rest.size());
-    const Text part = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    const size_t equals = part.find('=');
-    const Text name = part.substr(0, equals);
-    if (equals == Text::npos || !seen.insert(name).second)
-      return InvalidError(fmt::format("'{}' is not like cpu=1,mem=1g,gpu=0", text));
-    ARROW_ASSIGN_OR_RAISE(const uint64_t value, ParseSize(part.substr(equals + 1)));
-    if (name == "cpu")
-      demand.cpu = value;
-    else if (name == "mem" || name == "memory")
-      demand.memory = value;
-    else if (name == "gpu")
-      demand.gpu = value;
-    else
-      return InvalidError(
-          fmt::format("'{}' is not known; a demand has cpu, mem and gpu", name));
-  }
-  return demand;
-}
 
 ManagerStartup LoadManagerConfig(const std::vector<std::string>& arguments,
                                  std::string_view version, const Host& host) {
@@ -452,6 +292,7 @@ ManagerStartup LoadManagerConfig(const std::vector<std::string>& arguments,
   if (line->version) return Exit{0, fmt::format("flame-session-manager {}\n", version)};
   auto config = Load(*line, host);
   if (!config.ok()) return Exit{1, fmt::format("Error: {}\n", config.status().message())};
+  if (line->print_config) return Exit{0, PrintManagerConfig(*config)};
   return *std::move(config);
 }
 

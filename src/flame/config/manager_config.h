@@ -1,6 +1,6 @@
 // ManagerConfig: everything that flame-session-manager is told, understood and checked:
 // from flags, the environment, the `cluster:` section of flame-cluster.yaml, defaults; an
-// earlier one beats a later one. The table of its settings is in manager_config.cc.
+// earlier one beats a later one. The table of its settings is in manager_settings.cc.
 //
 // A value; after loading, constant.
 #pragma once
@@ -45,10 +45,14 @@ struct ManagerConfig {
 
   std::string work_dir;    // Empty = a folder of its own, by port; see WorkDir().
   std::string socket_dir;  // Empty = the work_dir.
-  std::string home = "/opt/flame";
+  std::string home;        // Empty = the folder above the program's own.
   std::vector<std::string> pass_environment;
   std::chrono::milliseconds start_timeout = std::chrono::seconds(120);
   std::chrono::milliseconds enter_timeout = std::chrono::minutes(10);
+  std::string python = "python3";  // A path, or a name in the PATH.
+  std::chrono::milliseconds install_timeout = std::chrono::minutes(15);
+  int64_t keep_logs = 4;  // Ended instances of a session; 0 = none.
+  int64_t keep_log_bytes = 64 << 20;
 
   std::string cert_file, key_file, ca_file;
 
@@ -56,6 +60,12 @@ struct ManagerConfig {
   std::string log_filter = "info";
   std::chrono::milliseconds drain_timeout = std::chrono::seconds(10);
 
+  /// Settings that were given, by path, and where.
+  struct Given {
+    std::string text;
+    std::string where;
+  };
+  std::map<std::string_view, Given> given;
   std::vector<std::string> warnings;
 };
 

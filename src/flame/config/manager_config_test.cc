@@ -127,5 +127,21 @@ TEST(ParseDemandTest, TakesPartsInAnyOrder) {
     EXPECT_FALSE(ParseDemand(text).ok()) << text;
 }
 
+TEST_F(ManagerConfigTest, PrintedConfigurationIsAFileThatSaysTheSame) {
+  host_.env["FLAME_SESSION_MAX_SESSIONS"] = "4";
+  const Exit printed =
+      Refused({"--print-config", "--python", "/opt/py thon", "--storage", "fs:///s"});
+  EXPECT_EQ(printed.code, 0);
+  EXPECT_THAT(printed.text, HasSubstr("# --python"));
+  EXPECT_THAT(printed.text, HasSubstr("# FLAME_SESSION_MAX_SESSIONS"));
+  EXPECT_THAT(printed.text, HasSubstr("# max_executors: no limit"));
+  host_.env.erase("FLAME_SESSION_MAX_SESSIONS");
+  host_.SetDefaultFile(printed.text);
+  const ManagerConfig config = Load();
+  EXPECT_EQ(config.python, "/opt/py thon");
+  EXPECT_EQ(config.storage.path, "/s");
+  EXPECT_EQ(config.max_sessions, 4);
+}
+
 }  // namespace
 }  // namespace flame

@@ -9,6 +9,7 @@
 
 #include "flame/config/fake_host.h"
 #include "flame/config/load.h"
+#include "flame/config/manager_settings.h"
 #include "flame/config/settings.h"
 
 namespace flame {
@@ -35,6 +36,17 @@ TEST(ManualTest, EverySettingHasItsRow) {
   for (const Setting& setting : Settings()) {
     EXPECT_THAT(manual, ::testing::HasSubstr(Row(setting)))
         << "add this row to docs/operating/configuration.md";
+  }
+}
+
+TEST(ManualTest, EverySettingOfTheSessionManagerIsInItsPage) {
+  const std::string manual = Content("docs/operating/session-manager.md");
+  for (const ManagerSetting& setting : ManagerSettings()) {
+    EXPECT_THAT(manual, ::testing::HasSubstr(fmt::format(
+                            "| `{}` | `{}` | `{}` | {} | {} |", setting.path,
+                            setting.flag, setting.env,
+                            setting.usual.empty() ? "-" : setting.usual, setting.help)))
+        << "add this row to docs/operating/session-manager.md";
   }
 }
 

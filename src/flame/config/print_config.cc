@@ -18,7 +18,9 @@ namespace {
 constexpr std::array<std::string_view, 9> kWords{"null", "true", "false", "yes", "no",
                                                  "on",   "off",  "y",     "n"};
 
-std::string Escaped(std::string_view text) {
+}  // namespace
+
+std::string EscapedText(std::string_view text) {
   std::string escaped;
   for (const char c : text) {
     const auto byte = static_cast<uint8_t>(c);
@@ -32,7 +34,7 @@ std::string Escaped(std::string_view text) {
   return escaped;
 }
 
-std::string Scalar(const std::string& text) {
+std::string YamlScalar(const std::string& text) {
   const bool plain =
       !text.empty() &&
       (std::isalnum(static_cast<unsigned char>(text[0])) || text[0] == '/') &&
@@ -41,17 +43,15 @@ std::string Scalar(const std::string& text) {
                std::string_view("-_./:+@=,").find(c) != std::string_view::npos;
       });
   const bool word = std::find(kWords.begin(), kWords.end(), text) != kWords.end();
-  return plain && !word ? text : fmt::format("\"{}\"", Escaped(text));
+  return plain && !word ? text : fmt::format("\"{}\"", EscapedText(text));
 }
 
 constexpr size_t kCommentColumn = 48;
 
-}  // namespace
-
 std::string PrintConfig(const ServerConfig& config) {
   std::string text;
   for (const std::string& warning : config.warnings)
-    text += fmt::format("# warning: {}\n", Escaped(warning));
+    text += fmt::format("# warning: {}\n", EscapedText(warning));
   text += "cache:\n";
   std::string_view section = "cache";
   for (const Setting& setting : Settings()) {
@@ -63,11 +63,11 @@ std::string PrintConfig(const ServerConfig& config) {
     const std::string_view indent = parent == "cache" ? "  " : "    ";
     const auto value = setting.print(config);
     std::string line =
-        value ? fmt::format("{}{}: {}", indent, setting.key(), Scalar(*value))
+        value ? fmt::format("{}{}: {}", indent, setting.key(), YamlScalar(*value))
               : fmt::format("{}# {}: not set", indent, setting.key());
     line.resize(std::max(line.size() + 2, kCommentColumn), ' ');
-    text +=
-        fmt::format("{}# {}\n", line, Escaped(config.SourceOf(setting.path).ToString()));
+    text += fmt::format("{}# {}\n", line,
+                        EscapedText(config.SourceOf(setting.path).ToString()));
   }
   return text;
 }

@@ -37,9 +37,15 @@ struct Failure {
 /// One executor's life; all of it on one thread.
 class InstanceRun {
  public:
-  InstanceRun(const ExecutorOptions& options, SessionManager* manager,
-              const Assignment& assignment, const std::atomic<bool>* ending)
-      : options_(options), manager_(manager), assignment_(assignment), ending_(ending) {}
+  InstanceRun(const ExecutorOptions& options, SessionManager* manager, Packages* packages,
+              InstanceLogs* logs, const Assignment& assignment,
+              const std::atomic<bool>* ending)
+      : options_(options),
+        manager_(manager),
+        packages_(packages),
+        logs_(logs),
+        assignment_(assignment),
+        ending_(ending) {}
 
   void Run() {
     if (const auto failure = Start()) {
@@ -58,39 +64,37 @@ class InstanceRun {
 
   std::optional<Failure> Start() {
     const v1::ApplicationSpec& spec = assignment_.application.spec();
-    if (auto failure = CheckInstaller(spec)) return failure;
+    if (auto failure = InstallPackage()) return failure;
     auto files = InstanceFiles::Create(options_.launch, id(), assignment_.application);
     if (!files.ok()) return Failure{BindFailure::kLaunch, files.status().message()};
     files_ = *std::move(files);
-    const auto process = BuildProcess(options_.launch, spec, *files_);
+    const auto process =
+        BuildProcess(options_.launch, spec, *files_, package_.environment());
     if (!process.ok()) return Failure{BindFailure::kLaunch, process.status().message()};
     auto child = ChildProcess::Start(*process);
     if (!child.ok()) return Failure{BindFailure::kLaunch, child.status().message()};
     child_ = *std::move(child);
+    logs_->Started(id(), assignment_.session, assignment_.application.metadata().name(),
+                   files_->out_file, files_->err_file, Clock::System()->WallMs());
     FLAME_LOG_INFO(session, "session {}: executor {} started process {}",
                    assignment_.session, id(), child_->pid());
     if (auto failure = AwaitService()) return failure;
     return Enter();
   }
 
-  /// Packages are installed by a later version; a service that needs none just starts.
-  static std::optional<Failure> CheckInstaller(const v1::ApplicationSpec& spec) {
-    if (!spec.has_installer()) return std::nullopt;
-    std::string name = spec.installer();
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
-    if (name != "python" && name != "binary") {
-      return Failure{BindFailure::kInstall,
-                     fmt::format("unknown installer '{}'; it is python or binary",
-                                 spec.installer())};
+  std::optional<Failure> InstallPackage() {
+    const auto needs = NeedsPackage(assignment_.application.spec());
+    if (!needs.ok()) return Failure{BindFailure::kInstall, needs.status().message()};
+    if (!*needs) return std::nullopt;
+    auto use = packages_->Acquire(assignment_.application, assignment_.session, [this] {
+      return !Ending() && !manager_->MustLeave(id());
+    });
+    if (use.ok()) {
+      package_ = *std::move(use);
+      return std::nullopt;
     }
-    if (spec.url().empty()) return std::nullopt;
-    return Failure{
-        BindFailure::kInstall,
-        fmt::format("this session manager does not install packages yet, so {} "
-                    "cannot be fetched; install the application on the machine "
-                    "and register it without an installer",
-                    spec.url())};
+    left_ = use.status().IsCancelled();
+    return Failure{BindFailure::kInstall, use.status().message()};
   }
 
   std::optional<Failure> AwaitService() {
@@ -257,6 +261,9 @@ class InstanceRun {
       if (stat(path.c_str(), &info) == 0 && info.st_size > options_.output_limit &&
           truncate(path.c_str(), 0) == 0)
         FLAME_LOG_WARN(session, "cut {} at {} bytes", path, info.st_size);
+      else
+        continue;
+      logs_->Cut(id(), path == files_->err_file);
     }
   }
 
@@ -276,15 +283,19 @@ class InstanceRun {
                        assignment_.session, strays);
       FLAME_LOG_INFO(session, "session {}: executor {} ended process {}",
                      assignment_.session, id(), child_->pid());
+      logs_->Ended(id(), Clock::System()->WallMs());
     }
     if (files_) files_->Remove();
   }
 
   const ExecutorOptions& options_;
   SessionManager* const manager_;
+  Packages* const packages_;
+  InstanceLogs* const logs_;
   const Assignment& assignment_;
   const std::atomic<bool>* const ending_;
 
+  Packages::Use package_;
   std::optional<InstanceFiles> files_;
   std::unique_ptr<ChildProcess> child_;
   std::optional<ShimClient> client_;
@@ -294,6 +305,15 @@ class InstanceRun {
 };
 
 }  // namespace
+
+ExecutorPool::ExecutorPool(ExecutorOptions options, SessionManager* manager,
+                           InstanceLogs* logs)
+    : options_(std::move(options)),
+      manager_(manager),
+      logs_(logs),
+      packages_(options_.packages, [manager](const std::string& session) {
+        return manager->IsOpen(session);
+      }) {}
 
 void ExecutorPool::Launch(Assignment assignment) {
   MutexLock lock(mutex_);
@@ -307,7 +327,7 @@ void ExecutorPool::Launch(Assignment assignment) {
   }
   Running& running = running_.emplace_back();
   running.thread = std::thread([this, &running, assignment = std::move(assignment)] {
-    InstanceRun(options_, manager_, assignment, &ending_).Run();
+    InstanceRun(options_, manager_, &packages_, logs_, assignment, &ending_).Run();
     running.done = true;
   });
 }

@@ -12,13 +12,16 @@
 #include <thread>
 
 #include "flame/base/mutex.h"
+#include "flame/session/instance_logs.h"
 #include "flame/session/launch.h"
+#include "flame/session/packages.h"
 #include "flame/session/session_manager.h"
 
 namespace flame {
 
 struct ExecutorOptions {
   LaunchOptions launch;
+  PackageOptions packages;
   /// From the start of the process until it accepts connections: imports are slow.
   std::chrono::milliseconds start_timeout = std::chrono::seconds(120);
   /// For OnSessionEnter, which may load a model.
@@ -32,16 +35,21 @@ struct ExecutorOptions {
 
 class ExecutorPool {
  public:
-  /// `manager` is borrowed and outlives the pool.
-  ExecutorPool(ExecutorOptions options, SessionManager* manager)
-      : options_(std::move(options)), manager_(manager) {}
+  /// `manager` and `logs` are borrowed and outlive the pool.
+  ExecutorPool(ExecutorOptions options, SessionManager* manager, InstanceLogs* logs);
   /// EndAll(), and waits.
   ~ExecutorPool();
 
+  /// What services are told the manager's address is. REQUIRES: before Launch().
+  void SetEndpoint(std::string endpoint) {
+    options_.launch.endpoint = std::move(endpoint);
+  }
   /// Returns at once; the manager hears of the rest.
   void Launch(Assignment assignment);
   /// Kill every instance without a word, whatever it does.
   void EndAll() { ending_ = true; }
+  /// For SessionManager::OnSessionClosed().
+  void SessionClosed(const std::string& session) { packages_.SessionClosed(session); }
 
  private:
   struct Running {
@@ -49,9 +57,11 @@ class ExecutorPool {
     std::atomic<bool> done{false};
   };
 
-  const ExecutorOptions options_;
+  ExecutorOptions options_;  // Constant after the first Launch().
   SessionManager* const manager_;
+  InstanceLogs* const logs_;
   std::atomic<bool> ending_{false};
+  Packages packages_;
 
   Mutex mutex_;
   std::list<Running> running_ GUARDED_BY(mutex_);

@@ -357,6 +357,7 @@ arrow::Result<std::unique_ptr<Frontend>> Frontend::Open(const FrontendOptions& o
   grpc::ServerBuilder builder;
   builder.AddListeningPort(options.address, credentials, &frontend->port_);
   builder.RegisterService(frontend->service_.get());
+  if (options.more != nullptr) builder.RegisterService(options.more);
   // A message is its payload and a few names.
   builder.SetMaxReceiveMessageSize(options.max_message + (1 << 20));
   builder.SetMaxSendMessageSize(-1);

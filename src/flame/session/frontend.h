@@ -23,6 +23,8 @@ struct FrontendOptions {
   std::string key;
   /// Bytes of a request.
   int max_message = 64 << 20;
+  /// Served on the same address; borrowed, and outlives the door. Null = none.
+  grpc::Service* more = nullptr;
 };
 
 class Frontend {

@@ -2,16 +2,21 @@
 
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
+
+#include <strings.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 
 #include <fmt/format.h>
 
 #include "flame/base/error.h"
 #include "flame/base/log.h"
+#include "flame/session/packages.h"
 
 namespace flame {
 namespace {
@@ -20,7 +25,7 @@ using arrow::Status;
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSocketVariable = "FLAME_INSTANCE_ENDPOINT";
-constexpr std::array<std::string_view, 27> kPassedOn{"PATH",
+constexpr std::array<std::string_view, 28> kPassedOn{"PATH",
                                                      "HOME",
                                                      "USER",
                                                      "LOGNAME",
@@ -34,6 +39,7 @@ constexpr std::array<std::string_view, 27> kPassedOn{"PATH",
                                                      "PYTHONHASHSEED",
                                                      "VIRTUAL_ENV",
                                                      "FLAME_HOME",
+                                                     "FLAME_PYTHON",
                                                      "FLAME_PYTHON_VERSION",
                                                      "SSL_CERT_FILE",
                                                      "SSL_CERT_DIR",
@@ -70,10 +76,79 @@ Status MakeFolder(const std::string& path) {
   return Status::OK();
 }
 
+/// `command`, or the program of ours that does the same where FLAME_HOME has none.
+std::string OrOwn(const LaunchOptions& options, const EnvironmentMap& environment,
+                  const std::string& command) {
+  constexpr std::pair<std::string_view, std::string_view> kOwn[]{
+      {"uv", "flame-uv"},
+      {"flmping-service", "flmping-service"},
+      {"flmexec-service", "flmexec-service"}};
+  const auto home = environment.find("FLAME_HOME");
+  if (options.own_programs.empty() || home == environment.end()) return command;
+  for (const auto& [name, own] : kOwn) {
+    if (command != fmt::format("{}/bin/{}", home->second, name)) continue;
+    if (access(command.c_str(), X_OK) == 0) break;
+    return fmt::format("{}/{}", options.own_programs, own);
+  }
+  return command;
+}
+
 void RemoveAll(const std::string& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) FLAME_LOG_WARN(session, "remove {}: {}", path, error.message());
+}
+
+void Prepend(EnvironmentMap* environment, const std::string& name,
+             const std::string& value) {
+  std::string& own = (*environment)[name];
+  own = own.empty() ? value : value + ":" + own;
+}
+
+/// What is installed for all applications of this Python; empty = nothing.
+std::string BasePackages(const std::string& home, const std::string& version) {
+  const auto folder = [&home](const std::string& python) {
+    return fmt::format("{}/lib/{}/site-packages", home, python);
+  };
+  std::error_code ignored;
+  if (!version.empty()) {
+    std::string base = folder("python" + version);
+    return fs::is_directory(base, ignored) ? base : "";
+  }
+  std::string newest;
+  int minor = -1;
+  for (const auto& entry : fs::directory_iterator(home + "/lib", ignored)) {
+    const std::string name = entry.path().filename().string();
+    constexpr std::string_view kPython3 = "python3.";
+    if (!name.starts_with(kPython3)) continue;
+    const int found = std::atoi(name.c_str() + kPython3.size());
+    if (found <= minor || !fs::is_directory(folder(name), ignored)) continue;
+    minor = found;
+    newest = folder(name);
+  }
+  return newest;
+}
+
+/// The three paths are put in front; the rest is only for who has not said otherwise.
+void AddPackage(const LaunchOptions& options, const v1::ApplicationSpec& spec,
+                const EnvironmentMap& package, EnvironmentMap* environment) {
+  for (const auto& [name, value] : package) {
+    if (name != "PATH" && name != "PYTHONPATH" && name != "LD_LIBRARY_PATH")
+      environment->try_emplace(name, value);
+  }
+  if (spec.installer().size() == 6 &&
+      strcasecmp(spec.installer().c_str(), "python") == 0) {
+    const auto version = environment->find("FLAME_PYTHON_VERSION");
+    std::string text = version == environment->end() ? "" : version->second;
+    if (text.starts_with("python")) text.erase(0, 6);
+    const std::string base = BasePackages(options.home, text);
+    if (!base.empty()) Prepend(environment, "PYTHONPATH", base);
+  }
+  for (const char* name : {"PATH", "PYTHONPATH", "LD_LIBRARY_PATH"}) {
+    if (const auto found = package.find(name); found != package.end())
+      Prepend(environment, name, found->second);
+  }
+  if (!options.python_dir.empty()) Prepend(environment, "PYTHONPATH", options.python_dir);
 }
 
 }  // namespace
@@ -133,7 +208,8 @@ void InstanceFiles::Remove() const {
 
 EnvironmentMap BuildEnvironment(const LaunchOptions& options,
                                 const v1::ApplicationSpec& spec,
-                                const InstanceFiles& files) {
+                                const InstanceFiles& files,
+                                const EnvironmentMap& package) {
   EnvironmentMap inherited = options.inherited;
   inherited["FLAME_HOME"] = options.home;
   EnvironmentMap environment = inherited;
@@ -149,6 +225,7 @@ EnvironmentMap BuildEnvironment(const LaunchOptions& options,
     environment["FLAME_CACHE_ENDPOINT"] = options.cache_endpoint;
   if (!options.ca_file.empty()) environment["FLAME_CA_FILE"] = options.ca_file;
   environment.try_emplace("HOME", files.directory);
+  AddPackage(options, spec, package, &environment);
   for (const char* name : {"TMPDIR", "TEMP", "TMP"})
     environment.try_emplace(name, files.app_dir + "/tmp");
   return environment;
@@ -156,16 +233,22 @@ EnvironmentMap BuildEnvironment(const LaunchOptions& options,
 
 arrow::Result<ProcessSpec> BuildProcess(const LaunchOptions& options,
                                         const v1::ApplicationSpec& spec,
-                                        const InstanceFiles& files) {
+                                        const InstanceFiles& files,
+                                        const EnvironmentMap& package) {
   if (spec.command().empty())
     return InvalidError("the application has no command; register it with one");
   ProcessSpec process;
-  process.environment = BuildEnvironment(options, spec, files);
-  const std::string command = ExpandVariables(spec.command(), process.environment).text;
-  const auto path = options.inherited.find("PATH");
-  ARROW_ASSIGN_OR_RAISE(
-      process.program,
-      FindProgram(command, path == options.inherited.end() ? "" : path->second));
+  process.environment = BuildEnvironment(options, spec, files, package);
+  const std::string command =
+      OrOwn(options, process.environment,
+            ExpandVariables(spec.command(), process.environment).text);
+  // The package's programs, then the server's.
+  EnvironmentMap search;
+  if (const auto path = options.inherited.find("PATH"); path != options.inherited.end())
+    search["PATH"] = path->second;
+  if (const auto path = package.find("PATH"); path != package.end())
+    Prepend(&search, "PATH", path->second);
+  ARROW_ASSIGN_OR_RAISE(process.program, FindProgram(command, search["PATH"]));
   for (const std::string& argument : spec.arguments())
     process.arguments.push_back(ExpandVariables(argument, process.environment).text);
   process.directory = files.directory;
@@ -185,6 +268,9 @@ void RemoveLeftovers(const LaunchOptions& options) {
       if (IsOurs(entry.path().filename().string())) RemoveAll(entry.path().string());
     }
   }
+  if (options.package_dir.empty()) return;
+  KillByEnvironment(kInstallVariable, options.package_dir + "/");
+  RemoveAll(options.package_dir);
 }
 
 }  // namespace flame

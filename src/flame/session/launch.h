@@ -17,13 +17,18 @@ namespace flame {
 
 /// What is the same for all instances of a server.
 struct LaunchOptions {
-  std::string work_dir;    // Instances without a working directory get a folder here.
-  std::string socket_dir;  // Their sockets.
+  std::string work_dir;     // Instances without a working directory get a folder here.
+  std::string socket_dir;   // Their sockets.
+  std::string package_dir;  // What was installed for them; see packages.h.
+  std::string python_dir;   // First in PYTHONPATH; see python_guard.h. Empty = none.
   std::string home = "/opt/flame";  // FLAME_HOME
-  std::string endpoint;             // FLAME_ENDPOINT
-  std::string cache_endpoint;       // FLAME_CACHE_ENDPOINT; empty = there is no cache.
-  std::string ca_file;              // FLAME_CA_FILE; empty = none.
-  std::string log_level = "info";   // FLAME_LOG and RUST_LOG
+  /// A folder with programs that stand in for those missing in FLAME_HOME/bin: flame-uv
+  /// for uv, and the services of the start-up applications. Empty = none.
+  std::string own_programs;
+  std::string endpoint;            // FLAME_ENDPOINT
+  std::string cache_endpoint;      // FLAME_CACHE_ENDPOINT; empty = there is no cache.
+  std::string ca_file;             // FLAME_CA_FILE; empty = none.
+  std::string log_level = "info";  // FLAME_LOG and RUST_LOG
   /// The server's own variables that services may see; see PassedOn().
   EnvironmentMap inherited;
 };
@@ -51,18 +56,21 @@ class InstanceFiles {
   bool own_directory = false;  // `directory` goes with the instance.
 };
 
-/// All variables of the process.
+/// All variables of the process. `package` are those of the application's package, which
+/// stand in front of its own.
 EnvironmentMap BuildEnvironment(const LaunchOptions& options,
                                 const v1::ApplicationSpec& spec,
-                                const InstanceFiles& files);
+                                const InstanceFiles& files,
+                                const EnvironmentMap& package = {});
 
 /// Program, arguments and the rest. An error says what is missing.
 arrow::Result<ProcessSpec> BuildProcess(const LaunchOptions& options,
                                         const v1::ApplicationSpec& spec,
-                                        const InstanceFiles& files);
+                                        const InstanceFiles& files,
+                                        const EnvironmentMap& package = {});
 
-/// Remove what instances of a server that is gone left in the two folders of `options`,
-/// processes first. REQUIRES: no other server uses them.
+/// Remove what a server that is gone left in the folders of `options`, processes first.
+/// REQUIRES: no other server uses them.
 void RemoveLeftovers(const LaunchOptions& options);
 
 }  // namespace flame

@@ -134,6 +134,25 @@ TEST_F(LaunchTest, CommandLineIsExpanded) {
   EXPECT_THAT(process.arguments, ElementsAre("run", "python3.12"));
 }
 
+TEST_F(LaunchTest, OwnProgramsStandInForThoseThatFlameHomeLacks) {
+  options_.home = folder_ / "home";
+  options_.own_programs = "/own/bin";
+  const auto program = [this](const std::string& command) {
+    application_.mutable_spec()->set_command(command);
+    auto process = BuildProcess(options_, application_.spec(), Create());
+    EXPECT_OK(process);
+    return process.ok() ? process->program : "";
+  };
+  EXPECT_EQ(program("${FLAME_HOME}/bin/uv"), "/own/bin/flame-uv");
+  EXPECT_EQ(program("${FLAME_HOME}/bin/flmexec-service"), "/own/bin/flmexec-service");
+  EXPECT_EQ(program("${FLAME_HOME}/bin/other"), options_.home + "/bin/other");
+  EXPECT_EQ(program("/else/bin/uv"), "/else/bin/uv");
+  fs::create_directories(options_.home + "/bin");
+  std::ofstream(options_.home + "/bin/uv") << "#!/bin/sh";
+  fs::permissions(options_.home + "/bin/uv", fs::perms::owner_all);
+  EXPECT_EQ(program("${FLAME_HOME}/bin/uv"), options_.home + "/bin/uv");
+}
+
 TEST_F(LaunchTest, CommandIsLookedForInThePath) {
   application_.mutable_spec()->set_command("sh");
   ASSERT_OK_AND_ASSIGN(const auto process,

@@ -174,8 +174,23 @@ arrow::Result<v1::Session> SessionManager::OpenSession(
 }
 
 arrow::Result<v1::Session> SessionManager::CloseSession(const std::string& id) {
-  Notifications notifications;
+  const auto closed = [&] {
+    Notifications notifications;
+    MutexLock lock(mutex_);
+    return CloseLocked(id, &notifications);
+  }();
+  if (closed.ok() && session_closed_) session_closed_(id);
+  return closed;
+}
+
+bool SessionManager::IsOpen(const std::string& id) const {
   MutexLock lock(mutex_);
+  const auto found = by_id_.find(id);
+  return found != by_id_.end() && found->second->open();
+}
+
+arrow::Result<v1::Session> SessionManager::CloseLocked(const std::string& id,
+                                                       Notifications* notifications) {
   ARROW_ASSIGN_OR_RAISE(const SessionPtr session, Find(id));
   if (session->counts[v1::Running] > 0)
     return StateRefusal("Cannot close session with running tasks");
@@ -196,7 +211,7 @@ arrow::Result<v1::Session> SessionManager::CloseSession(const std::string& id) {
   open_.erase(serial);
   for (const uint64_t task_id : std::exchange(session->waiting, {})) {
     SetState(session.get(), task_id, v1::Cancelled);
-    CollectListeners(session.get(), task_id, &notifications);
+    CollectListeners(session.get(), task_id, notifications);
   }
   for (auto& [executor_id, executor] : executors_) {
     if (executor->session == session) TellToLeave(executor.get());

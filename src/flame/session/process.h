@@ -21,6 +21,7 @@ struct ProcessSpec {
   std::vector<std::string> arguments;
   EnvironmentMap environment;  // All of it: nothing is inherited.
   std::string directory;
+  std::string input_file = "/dev/null";
   std::string output_file;  // Standard output, truncated.
   std::string error_file;   // Standard error, truncated.
 };

@@ -97,6 +97,11 @@ class SessionManager {
   /// REQUIRES: Stop() was called if Start() was.
   ~SessionManager();
 
+  /// `listener` hears of every session that is closed, without locks, before the client
+  /// does. REQUIRES: before Start() and before the door opens.
+  void OnSessionClosed(std::function<void(const std::string&)> listener) {
+    session_closed_ = std::move(listener);
+  }
   /// From now on instances are started.
   void Start(Launch launch);
   /// Take no more work, let what runs end until `deadline` (of the boot clock, ms), and
@@ -126,6 +131,7 @@ class SessionManager {
   arrow::Result<v1::Session> CloseSession(const std::string& id);
   arrow::Result<v1::Session> DeleteSession(const std::string& id);
   arrow::Result<v1::Session> GetSession(const std::string& id) const;
+  bool IsOpen(const std::string& id) const;
   /// In the order of their creation. Common data is left out of those that would make the
   /// answer larger than `bytes`.
   std::vector<v1::Session> ListSessions(const std::string* application,
@@ -225,6 +231,8 @@ class SessionManager {
   void ResolveResources(v1::SessionSpec* spec) const;
   arrow::Result<v1::Session> CreateLocked(const std::string& id, v1::SessionSpec spec)
       REQUIRES(mutex_);
+  arrow::Result<v1::Session> CloseLocked(const std::string& id,
+                                         Notifications* notifications) REQUIRES(mutex_);
   arrow::Status DeleteLocked(const SessionPtr& session, Notifications* notifications)
       REQUIRES(mutex_);
   arrow::Status MakeRoomForSession(Notifications* notifications) REQUIRES(mutex_);
@@ -256,8 +264,9 @@ class SessionManager {
   const SessionManagerOptions options_;
   const Clock* const clock_;
   const std::unique_ptr<SessionStore> store_;
-  Launch launch_;          // Constant after Start().
-  std::thread scheduler_;  // Constant after Start().
+  std::function<void(const std::string&)> session_closed_;  // Constant after Start().
+  Launch launch_;                                           // Constant after Start().
+  std::thread scheduler_;                                   // Constant after Start().
 
   mutable Mutex mutex_;
   CondVar schedule_wake_;

@@ -251,6 +251,11 @@ class Session:
     creation_time, completion_time : datetime
     pending, running, succeed, failed, cancelled : int
         Tasks.
+    min_instances, priority : int
+    max_instances : int or None
+        None: as many as there is room for.
+    resreq : ResourceRequirement
+        Of each instance.
     events : list of Event
         Codes 1001 and 1002: an instance could not be started, and no more is tried.
     """
@@ -271,6 +276,11 @@ class Session:
         self.failed: int = status.failed
         self.cancelled: int = status.cancelled
         self.events: list[Event] = [from_event(event) for event in status.events]
+        self.min_instances: int = spec.min_instances
+        self.max_instances: Optional[int] = spec.max_instances
+        self.priority: int = spec.priority
+        wanted = spec.resreq or messages.ResourceRequirement()
+        self.resreq = ResourceRequirement(wanted.cpu, wanted.memory, wanted.gpu)
         self._common_data: Optional[bytes] = spec.common_data
 
     def common_data(self) -> Optional[bytes]:

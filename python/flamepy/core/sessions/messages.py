@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from flamepy.core.sessions.wire import Message, data, integer, message, text
+from flamepy.core.sessions.wire import Message, boolean, data, integer, message, text
 
 
 class Metadata(Message):
@@ -264,6 +264,48 @@ class SessionContext(Message):
 
 class TaskContext(Message):
     FIELDS: ClassVar = {"task_id": text(1), "session_id": text(2), "input": data(4, optional=True)}
+
+
+class Log(Message):
+    """``flame.manager.v1``, as the four below: what our session manager has and others have not."""
+
+    FIELDS: ClassVar = {
+        "instance_id": text(1),
+        "session_id": text(2),
+        "application": text(3),
+        "stream": integer(4),
+        "size": integer(5),
+        "start_time": integer(6),
+        "end_time": integer(7, optional=True),
+        "cut": boolean(8),
+    }
+
+
+class ListLogsRequest(Message):
+    FIELDS: ClassVar = {"session_id": text(1), "instance_id": text(2), "application": text(3)}
+
+
+class ListLogsResponse(Message):
+    FIELDS: ClassVar = {"logs": message(1, Log, repeated=True)}
+
+
+class ReadLogRequest(Message):
+    FIELDS: ClassVar = {
+        "session_id": text(1),
+        "instance_id": text(2),
+        "stream": integer(3),
+        "tail_bytes": integer(4),
+        "follow": boolean(5),
+    }
+
+
+class LogChunk(Message):
+    FIELDS: ClassVar = {
+        "instance_id": text(1),
+        "stream": integer(2),
+        "data": data(3),
+        "gap": boolean(4),
+    }
 
 
 class SessionEnterResponse(Message):

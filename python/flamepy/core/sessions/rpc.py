@@ -214,7 +214,7 @@ class Channel:
         key = (name, reply)
         call = self._calls.get(key)
         if call is None:
-            call = self._calls[key] = self._channel.unary_stream(FRONTEND + name)
+            call = self._calls[key] = self._channel.unary_stream(_path(name))
         started = call(request.encode(), timeout=timeout, wait_for_ready=True)
         return Stream(started, reply, operation, self.target.address)
 
@@ -226,7 +226,7 @@ class Channel:
         key = (name, Message)
         call = self._calls.get(key)
         if call is None:
-            call = self._calls[key] = self._channel.unary_unary(FRONTEND + name)
+            call = self._calls[key] = self._channel.unary_unary(_path(name))
         return call
 
 
@@ -254,6 +254,11 @@ class Stream:
         """End it; a thread that waits gets `Cancelled`."""
         with contextlib.suppress(Exception):
             self._call.cancel()
+
+
+def _path(name: str) -> str:
+    """Of a call of the Frontend; other services' are written in full."""
+    return name if name.startswith("/") else FRONTEND + name
 
 
 def translate(error: Any, operation: str, address: str) -> FlameError:
