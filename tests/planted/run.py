@@ -42,6 +42,10 @@ HARNESSES = {
     ),
     "kill9": ("flame-object-cache", [*_PYTEST, "tests/fault/test_kill9.py", "-k", "20_kills"]),
     "sdk": ("flame-object-cache", [*_PYTEST, "tests/model"]),
+    "tasks": (
+        "flame-session-manager flmexec-service",
+        [*_PYTEST, "tests/e2e_sessions/test_session_kills.py", "-k", "20_kills"],
+    ),
 }
 
 
@@ -108,9 +112,9 @@ def copy_tree() -> None:
         (TREE / ".venv").symlink_to(ROOT / ".venv")
 
 
-def build(target: str) -> None:
+def build(targets: str) -> None:
     done = subprocess.run(
-        ["tools/build", "release", target], cwd=TREE, capture_output=True, text=True
+        ["tools/build", "release", *targets.split()], cwd=TREE, capture_output=True, text=True
     )
     if done.returncode != 0:
         raise AssertionError(f"the tree does not build with it:\n{done.stdout[-3000:]}")
@@ -119,7 +123,12 @@ def build(target: str) -> None:
 def find(bug: Planted) -> tuple[bool, str]:
     """Run the harness until it fails as it should, or the time is over."""
     _, command = HARNESSES[bug.harness]
-    environment = {**os.environ, "FLAME_SERVER": str(TREE / "build/bin/flame-object-cache")}
+    programs = TREE / "build/bin"
+    environment = {
+        **os.environ,
+        "FLAME_SERVER": str(programs / "flame-object-cache"),
+        "FLAME_SESSION_MANAGER": str(programs / "flame-session-manager"),
+    }
     deadline = time.monotonic() + bug.budget
     runs = 0
     while time.monotonic() < deadline:
