@@ -12,6 +12,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 # What each folder may include, itself apart.
 MAY_INCLUDE = {
     "base": set(),
+    "tls": {"base"},
     "object": {"base"},
     "memory": {"object", "base"},
     "storage": {"object", "base"},
@@ -33,7 +34,7 @@ CONFINED = {
     "boost/asio": "http",
     "boost/smart_ptr/": "storage",
     "prometheus/": "http",
-    "openssl/": "flight",
+    "openssl/": "tls",
     "xxhash.h": {"object", "storage"},
     "uuid/": {"object", "storage"},
     "grpcpp/": "session",

@@ -21,7 +21,7 @@ BINARY = Path(
     os.environ.get("FLAME_SESSION_MANAGER") or ROOT / "build/bin/flame-session-manager"
 ).resolve()
 SERVICE = Path(__file__).parents[1] / "e2e_sessions" / "service.py"
-_READY = re.compile(r"flame-session-manager \S+ ready on (http://127\.0\.0\.1:(\d+)) \(.*\)\n")
+_READY = re.compile(r"flame-session-manager \S+ ready on (https?://127\.0\.0\.1:(\d+)) \(.*\)\n")
 
 ManagerFactory = Callable[..., "SessionManager"]
 
@@ -34,6 +34,7 @@ class SessionManager:
         self.storage = f"fs://{home}/storage" if storage == "fs" else storage
         # The paths of sockets are short.
         self.work = Path(tempfile.mkdtemp(prefix="flame-sm-", dir="/tmp"))
+        self.scheme = "http"
         self.port = 0
         self.endpoint = ""
         self._args = args
@@ -44,7 +45,7 @@ class SessionManager:
     def command(self) -> list[str]:
         return [
             str(BINARY),
-            *("--endpoint", f"http://127.0.0.1:{self.port}"),
+            *("--endpoint", f"{self.scheme}://127.0.0.1:{self.port}"),
             *("--storage", self.storage, "--work-dir", str(self.work / "w")),
             *self._args,
         ]

@@ -38,8 +38,8 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (
         r"wrong.version.number",
         "server_without_tls",
-        "the server does not speak TLS there; write grpc:// in the endpoint, or turn TLS on in "
-        "the server",
+        "the server does not speak TLS there; write grpc:// (or http://) in the endpoint, or turn "
+        "TLS on in the server",
     ),
 )
 # The server, once connected to, hung up before it said anything.

@@ -40,10 +40,10 @@ arrow::Status CheckCanListen(const HostPort& bind) {
 
 arrow::Result<std::optional<TlsCredentials>> LoadTls(const ServerConfig& config) {
   if (!config.endpoint.tls()) return std::nullopt;
-  ARROW_ASSIGN_OR_RAISE(auto tls,
-                        LoadTlsCredentials({config.tls.cert_file, config.tls.key_file,
-                                            config.tls.client_ca_file},
-                                           config.advertise.host, *Clock::System()));
+  ARROW_ASSIGN_OR_RAISE(
+      auto tls, LoadTlsCredentials({"cache", config.tls.cert_file, config.tls.key_file,
+                                    config.tls.client_ca_file},
+                                   config.advertise.host, *Clock::System()));
   for (const std::string& warning : tls.warnings) FLAME_LOG_WARN(server, "{}", warning);
   return tls;
 }

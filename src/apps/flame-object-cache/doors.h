@@ -11,7 +11,7 @@
 
 #include "flame/config/server_config.h"
 #include "flame/flight/service.h"
-#include "flame/flight/tls.h"
+#include "flame/tls/credentials.h"
 
 namespace flame {
 

@@ -9,8 +9,11 @@
 
 #include <fmt/format.h>
 
+#include "flame/base/clock.h"
 #include "flame/base/error.h"
+#include "flame/base/log.h"
 #include "flame/config/ip_address.h"
+#include "flame/tls/credentials.h"
 
 extern char** environ;
 
@@ -62,12 +65,6 @@ EnvironmentMap Inherited(const ManagerConfig& config) {
       inherited.emplace(name, text.substr(name.size() + 1));
   }
   return inherited;
-}
-
-arrow::Result<std::string> ReadPem(const std::string& path) {
-  ARROW_ASSIGN_OR_RAISE(const auto text, Host::System()->ReadFile(path));
-  if (!text) return InvalidError(fmt::format("the file {} is not there", path));
-  return *text;
 }
 
 }  // namespace
@@ -150,8 +147,12 @@ arrow::Result<FrontendOptions> FrontendOptionsOf(const ManagerConfig& config) {
   options.address = FormatHostPort({ListenHost(config), config.endpoint.port});
   options.max_message = static_cast<int>(config.max_message);
   if (config.endpoint.tls()) {
-    ARROW_ASSIGN_OR_RAISE(options.certificates, ReadPem(config.cert_file));
-    ARROW_ASSIGN_OR_RAISE(options.key, ReadPem(config.key_file));
+    ARROW_ASSIGN_OR_RAISE(
+        auto tls, LoadTlsCredentials({"cluster", config.cert_file, config.key_file, ""},
+                                     config.endpoint.host, *Clock::System()));
+    for (const std::string& warning : tls.warnings) FLAME_LOG_WARN(server, "{}", warning);
+    options.certificates = std::move(tls.certificates);
+    options.key = std::move(tls.key);
   }
   return options;
 }

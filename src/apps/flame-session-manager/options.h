@@ -20,7 +20,7 @@ SessionManagerOptions SessionManagerOptionsOf(const ManagerConfig& config);
 InstanceLogOptions InstanceLogOptionsOf(const ManagerConfig& config);
 /// All but the endpoint, which may depend on the port.
 ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config);
-/// Reads the certificate and the key.
+/// Reads and checks the certificate and the key.
 arrow::Result<FrontendOptions> FrontendOptionsOf(const ManagerConfig& config);
 /// What services on this machine connect to.
 std::string UrlOf(const ManagerConfig& config, int port);

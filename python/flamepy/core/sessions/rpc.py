@@ -26,9 +26,11 @@ from flamepy.core.errors import (
     NotSupported,
     ResourceExhausted,
     Timeout,
+    TlsError,
     Unavailable,
 )
 from flamepy.core.sessions.wire import Message
+from flamepy.core.tls import explain
 
 __all__ = ["DEFAULT_TIMEOUT", "FRONTEND", "Channel", "Target", "grpc_module", "translate"]
 
@@ -38,6 +40,8 @@ DEFAULT_TIMEOUT = 60.0
 
 _DEFAULT_PORT = 8080
 _CONNECT_SECONDS = 10.0
+_TLS_SECONDS = 2.0
+"""After so long without a connection we look whether TLS is the reason."""
 _PAUSE_SECONDS = 0.05
 _MAX_PAUSE_SECONDS = 1.0
 
@@ -84,7 +88,7 @@ class Target:
             port = parts.port or _DEFAULT_PORT
         except ValueError as error:
             raise InvalidConfig(f"{self.address}: {error}") from None
-        self._secure = parts.scheme in ("https", "grpcs")
+        self.is_secure = parts.scheme in ("https", "grpcs")
         if parts.scheme == "unix":
             self.name = f"unix:{parts.path}"
         elif parts.hostname and parts.scheme in ("http", "https", "grpc", "grpcs"):
@@ -109,7 +113,7 @@ class Target:
 
     def open(self, module: Any) -> Any:
         """A channel of `module`: grpc, or grpc.aio."""
-        if not self._secure:
+        if not self.is_secure:
             return module.insecure_channel(self.name, options=self.options)
         return module.secure_channel(self.name, self._credentials(), options=self.options)
 
@@ -143,16 +147,39 @@ class Channel:
         Raises
         ------
         Unavailable
+            `TlsError` where that is the reason, which waiting would not change.
         """
+        end = time.monotonic() + seconds
         ready = self._grpc.channel_ready_future(self._channel)
+        while (left := end - time.monotonic()) > 0:
+            try:
+                return ready.result(timeout=min(left, _TLS_SECONDS))
+            except self._grpc.FutureTimeoutError:
+                if (error := self._tls_failure()) is not None:
+                    ready.cancel()
+                    raise error from None
+        ready.cancel()
+        raise Unavailable(
+            f"timeout connecting to {self.target.address}: nobody answers there; is the session "
+            "manager running? FLAME_ENDPOINT or cluster.endpoint says where"
+        )
+
+    def _tls_failure(self) -> Optional[TlsError]:
+        """Why the channel is not ready, if TLS is the matter: a call that does not wait says it."""
+        if not self.target.is_secure:
+            return None
+        address = self.target.address
+        call = self._channel.unary_unary(FRONTEND + "ListNodes")
         try:
-            ready.result(timeout=seconds)
-        except self._grpc.FutureTimeoutError:
-            ready.cancel()
-            raise Unavailable(
-                f"timeout connecting to {self.target.address}: nobody answers there; is the session "
-                "manager running? FLAME_ENDPOINT or cluster.endpoint says where"
-            ) from None
+            call(b"", timeout=_TLS_SECONDS)
+        except self._grpc.RpcError as error:
+            has_certificate = self.target.tls is not None and bool(self.target.tls.cert_file)
+            # In the words that Flight clients have for it.
+            endpoint = address.replace("https://", "grpc+tls://", 1)
+            return explain(
+                error.details() or "", f"connect to {address}", endpoint, has_certificate
+            )
+        return None
 
     def unary(
         self,

@@ -1,4 +1,4 @@
-// TLS: the PEM files that the server is told, read and checked. gRPC would only say that
+// The PEM files that a program is told, read and checked. gRPC would only say that
 // it could not start; here each mistake is one line that names the file and what to do.
 #pragma once
 
@@ -13,6 +13,7 @@
 namespace flame {
 
 struct TlsFiles {
+  std::string section;    // Of the settings that name them: "cache", "cluster".
   std::string cert_file;  // The server's certificate, then those between it and a CA.
   std::string key_file;   // The private key of the first one.
   std::string client_ca_file;  // Empty = clients need no certificate.

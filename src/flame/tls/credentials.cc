@@ -1,4 +1,4 @@
-#include "flame/flight/tls.h"
+#include "flame/tls/credentials.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -41,7 +41,7 @@ constexpr std::streamsize kMaxFileBytes = 1 << 20;
 
 /// A setting and the file that it names, for messages.
 struct Source {
-  std::string_view setting;
+  std::string setting;
   const std::string& path;
 
   Status Error(std::string_view what) const { return InvalidError(Line(what)); }
@@ -232,8 +232,9 @@ Status CheckClientCas(const Source& source, const std::vector<Certificate>& cas,
 
 Result<TlsCredentials> LoadTlsCredentials(const TlsFiles& files, std::string_view host,
                                           const Clock& clock) {
-  const Source cert_file{"cache.tls.cert_file", files.cert_file};
-  const Source key_file{"cache.tls.key_file", files.key_file};
+  const std::string setting = files.section + ".tls.";
+  const Source cert_file{setting + "cert_file", files.cert_file};
+  const Source key_file{setting + "key_file", files.key_file};
   const int64_t now_ms = clock.WallMs();
   TlsCredentials loaded;
   ARROW_ASSIGN_OR_RAISE(loaded.certificates, ReadText(cert_file));
@@ -244,7 +245,7 @@ Result<TlsCredentials> LoadTlsCredentials(const TlsFiles& files, std::string_vie
   ARROW_RETURN_NOT_OK(CheckKey(key_file, loaded.key, *chain[0], files.cert_file));
   if (files.client_ca_file.empty()) return loaded;
 
-  const Source ca_file{"cache.tls.client_ca_file", files.client_ca_file};
+  const Source ca_file{setting + "client_ca_file", files.client_ca_file};
   ARROW_ASSIGN_OR_RAISE(loaded.client_cas, ReadText(ca_file));
   ARROW_ASSIGN_OR_RAISE(const auto cas, ParseCertificates(ca_file, loaded.client_cas));
   ARROW_RETURN_NOT_OK(CheckClientCas(ca_file, cas, now_ms, &loaded.warnings));
