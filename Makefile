@@ -8,11 +8,11 @@ CTEST := ctest --output-on-failure --timeout 900 -j $(JOBS)
 
 ##@ Use
 .PHONY: run
-run: program ## Start the cache on grpc://127.0.0.1:9090, show the quick start against it, serve until Ctrl-C
+run: program ## Start the cache on port 9090 and the session manager on 8080, show both, serve until Ctrl-C
 	@$(PYTHON) tools/showcase.py --serve
 
 .PHONY: demo
-demo: program ## The same with a temporary storage, then stop: exit code 0 if all went well
+demo: program ## The same with a temporary storage, then stop: quick start and a Runner job; exit code 0 if all went well
 	@$(PYTHON) tools/showcase.py
 
 ##@ Build
@@ -26,7 +26,7 @@ build: setup ## Build the programs and the unit tests into build/bin
 
 .PHONY: program
 program: setup
-	@tools/build release flame-object-cache flame-session-manager
+	@tools/build release flame-object-cache flame-session-manager flame-uv flmping-service flmexec-service
 
 .PHONY: debug
 debug: setup ## Unoptimised build in build-debug

@@ -24,7 +24,17 @@ from placement import Placement
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from scale import FULL, QUICK, SMOKE
-from suites import calls, concurrency, deltas, eviction, listing, metrics, objects, throughput
+from suites import (
+    calls,
+    concurrency,
+    deltas,
+    eviction,
+    listing,
+    metrics,
+    objects,
+    tasks,
+    throughput,
+)
 from workers import WorkerFailed, workers
 
 SUITES = {
@@ -36,8 +46,10 @@ SUITES = {
     "objects": objects,
     "metrics": metrics,
     "eviction": eviction,
+    "tasks": tasks,
 }
 NEED_FLEET = {"calls", "throughput", "concurrency", "deltas", "listing"}
+NEED_RAY = {*NEED_FLEET, "tasks"}
 
 
 def main() -> None:
@@ -94,7 +106,7 @@ def find_controls(run: Run, options: argparse.Namespace, home: Path) -> None:
     if servers.redis_program() is None:
         run.notes.append("redis: left out, redis-server is not installed")
         options.without.append("redis")
-    if "ray" not in options.without and NEED_FLEET & set(options.suites):
+    if "ray" not in options.without and NEED_RAY & set(options.suites):
         if options.scale is SMOKE:
             missing = "ray: left out of a smoke run"
         else:

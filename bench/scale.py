@@ -22,6 +22,9 @@ class Scale:
     objects: int  # In the storage that is opened, and whose memory is counted.
     metrics_rounds: int
     metrics_calls: int
+    in_flight: int  # Calls, and tasks of a chain.
+    large_bytes: int  # Of an argument and a result.
+    spare_seconds: float  # For the session manager to have a spare process ready.
     trace: tuple[int, int]  # Requests and keys of the traces that compare eviction policies.
 
     def calls_of(self, size: int) -> int:
@@ -42,6 +45,9 @@ FULL = Scale(
     objects=1_000_000,
     metrics_rounds=15,
     metrics_calls=1000,
+    in_flight=1000,
+    large_bytes=100_000_000,
+    spare_seconds=3,
     trace=(1_000_000, 100_000),
 )
 QUICK = Scale(
@@ -58,6 +64,9 @@ QUICK = Scale(
     objects=100_000,
     metrics_rounds=5,
     metrics_calls=300,
+    in_flight=1000,
+    large_bytes=100_000_000,
+    spare_seconds=3,
     trace=(200_000, 20_000),
 )
 SMOKE = Scale(
@@ -74,5 +83,8 @@ SMOKE = Scale(
     objects=2000,
     metrics_rounds=1,
     metrics_calls=3,
+    in_flight=5,
+    large_bytes=2_000_000,
+    spare_seconds=3,
     trace=(2000, 200),
 )

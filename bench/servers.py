@@ -22,7 +22,9 @@ from values import stored_form, value_of
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / "build/bin"
 OURS = Path(os.environ.get("FLAME_SERVER") or BIN / "flame-object-cache").resolve()
+MANAGER = Path(os.environ.get("FLAME_SESSION_MANAGER") or BIN / "flame-session-manager").resolve()
 BARE = BIN / "bare_flight_server"
+_SPARES = "--warm-instances"
 
 
 class Server:
@@ -81,6 +83,46 @@ def ours(
         if _has_http() and http:
             server.metrics_url = f"http://127.0.0.1:{http_port}/metrics"
         yield server
+
+
+@cache
+def has_spares() -> bool:
+    """Whether this build keeps processes ready for sessions to come."""
+    return _SPARES in subprocess.run([MANAGER, "--help"], capture_output=True, text=True).stdout
+
+
+@contextlib.contextmanager
+def session_manager(
+    cache_endpoint: str, kind: str, home: Path, placement: Placement, spares: int
+) -> Iterator[Server]:
+    """flame-session-manager, whose template runs workers of the SDK that the client has."""
+    python = ROOT / (".venv/conformance" if kind == "stock" else ".venv") / "bin/python"
+    (home / ".flame").mkdir()
+    (home / ".flame/flame.yaml").write_text(
+        "current-context: b\ncontexts:\n  - name: b\n    runner: {template: bench}\n"
+    )
+    port = free_port()
+    command = [
+        *placement.server(),
+        str(MANAGER),
+        *("--endpoint", f"http://127.0.0.1:{port}", "--storage", "none", "--log", "error"),
+        *("--cache-endpoint", cache_endpoint, "--work-dir", str(home / "work")),
+        *((_SPARES, str(spares)) if has_spares() else ()),
+    ]
+    with _process(command, home) as process:
+        if "ready" not in process.stdout.readline():
+            raise StartFailed(f"{MANAGER.name} did not start; its error is above")
+        endpoint = f"http://127.0.0.1:{port}"
+        register = (
+            "import flamepy.core.sessions as s, sys\n"
+            "c = s.connect(sys.argv[1])\n"
+            "c.register_application('bench', {'command': sys.argv[2],"
+            " 'arguments': ['-m', 'flamepy.runner.runpy']})"
+        )
+        subprocess.run(
+            [ROOT / ".venv/bin/python", "-c", register, endpoint, str(python)], check=True
+        )
+        yield Server("manager", endpoint, process)
 
 
 def has_metrics() -> bool:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import Optional
 
 from figures import Figure, Figures
-from suites import calls, metrics, objects, throughput
+from suites import calls, metrics, objects, tasks, throughput
 
 SMALL_TIMES = 1.25
 LARGE_TIMES = 0.9
 OPEN_SECONDS = 3.0
 BYTES_PER_OBJECT = 150
 METRICS_SHARE = 0.02
+CALL_OF_RAY = 1 / 3
+RATE_OF_RAY = 3.0
+WARM_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def verdicts(figures: Figures) -> list[Verdict]:
         *_worst(figures, throughput.TITLE, f"64 MiB put and get at {LARGE_TIMES}x of bare", min),
         *_objects(figures),
         *_metrics(figures),
+        *_tasks(figures),
     ]
 
 
@@ -90,3 +94,25 @@ def _metrics(figures: Figures) -> list[Verdict]:
     return [
         Verdict(f"metrics cost under {METRICS_SHARE:.0%} of CPU", measured, cost < METRICS_SHARE)
     ]
+
+
+def _tasks(figures: Figures) -> list[Verdict]:
+    ours, ray = tasks.COLUMNS["sdk"], tasks.COLUMNS["ray"]
+    result = []
+    for row in figures.rows(tasks.TITLE):
+        mine, theirs = (figures.find(tasks.TITLE, row, column) for column in (ours, ray))
+        if mine is None:
+            continue
+        if row == tasks.WARM:
+            met = mine.value < WARM_SECONDS
+            target, measured = f"under {WARM_SECONDS * 1e3:.0f} ms", f"{mine.value * 1e3:.0f} ms"
+            result.append(Verdict(f"{row}: {target}", measured, met))
+        elif theirs is not None and row == tasks.CALL:
+            times = mine.value / theirs.value
+            target = f"{row}: at most a third of Ray's"
+            result.append(Verdict(target, f"{times:.2f}x", times <= CALL_OF_RAY))
+        elif theirs is not None and row.endswith(tasks.RATE):
+            times = mine.value / theirs.value
+            target = f"{row}: at least {RATE_OF_RAY:.0f}x Ray's"
+            result.append(Verdict(target, f"{times:.2f}x", times >= RATE_OF_RAY))
+    return result

@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from placement import Placement
 
@@ -18,6 +19,7 @@ PYTHONS = {
     "stock": ROOT / ".venv/conformance/bin/python",
     "sdk": ROOT / ".venv/bin/python",
     "redis": ROOT / ".venv/bin/python",
+    "pool": ROOT / ".venv/bin/python",
     "memcpy": ROOT / ".venv/bin/python",
     "ray": ROOT / "build/bench-ray/bin/python",
 }
@@ -30,15 +32,30 @@ class WorkerFailed(Exception):
 class Worker:
     """One client process that knows several servers by name."""
 
-    def __init__(self, kind: str, endpoints: dict[str, str], home: Path) -> None:
+    def __init__(
+        self,
+        kind: str,
+        endpoints: dict[str, str],
+        home: Path,
+        *,
+        script: str = "worker.py",
+        environment: Mapping[str, str] = MappingProxyType({}),
+        directory: Path | None = None,
+    ) -> None:
         self.kind = kind
         servers = [f"{name}={endpoint}" for name, endpoint in endpoints.items()]
         self._child = subprocess.Popen(
-            [PYTHONS[kind], BENCH / "worker.py", kind, *servers],
+            [PYTHONS[kind], BENCH / script, kind, *servers],
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"HOME": str(home), "PATH": os.environ["PATH"], "RAY_AUTH_MODE": "disabled"},
+            env={
+                "HOME": str(home),
+                "PATH": os.environ["PATH"],
+                "RAY_AUTH_MODE": "disabled",
+                **environment,
+            },
+            cwd=directory,
         )
 
     def ask(self, do: str, **request) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from flamepy.core.server_program import is_running
 from harness.server import BINARY, ROOT, clean_environment
+from harness.session_manager import BINARY as MANAGER
+from harness.session_manager import session_managers
 from harness.wait import until
 
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
@@ -23,6 +25,7 @@ WORDS = {
         *("nothing happened within 0.2 s", "v1, seen", "731 objects deleted"),
     ],
     "quickstart.py": ["Put and get", "336,776", "objects", "deleted"],
+    "runner_delays.py": ["EWR", "JFK", "LGA", "12 partitions, 20 tasks", "plot written to"],
     "shared_frame.py": ["336,776 rows put", "Worst day of each month", "1 object deleted"],
 }
 
@@ -46,10 +49,23 @@ def check(example: str, done: subprocess.CompletedProcess) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_it_runs_against_a_server(example, fs_server, tmp_path):
-    done = run(example, tmp_path, FLAME_CACHE_ENDPOINT=fs_server.endpoint)
-    check(example, done)
+def test_it_runs_against_a_server(example, fs_server, tmp_path, tmp_path_factory):
+    if example.startswith("runner_"):
+        with session_managers(tmp_path_factory.mktemp) as factory:
+            manager = factory(
+                *("none", "--cache-endpoint", fs_server.endpoint),
+                env={"FLAME_PYTHON": sys.executable, "PYTHONPATH": str(ROOT / "python")},
+            )
+            env = {"FLAME_ENDPOINT": manager.endpoint}
+            done = run(example, tmp_path, FLAME_CACHE_ENDPOINT=fs_server.endpoint, **env)
+            check(example, done)
+            manager.await_nothing_left()
+    else:
+        done = run(example, tmp_path, FLAME_CACHE_ENDPOINT=fs_server.endpoint)
+        check(example, done)
     assert done.stderr == ""
+    for plot in tmp_path.glob("*.svg"):
+        assert "</svg>" in plot.read_text()
 
 
 @pytest.fixture
@@ -75,6 +91,7 @@ def home():
 def test_it_runs_where_nothing_is_configured(example, home):
     # Whatever listens at the default endpoint of this machine, it is not what is tested here.
     env = {"FLAME_EMBEDDED": "always", "FLAME_SERVER": str(BINARY)}
+    env["FLAME_SESSION_MANAGER"] = str(MANAGER)
     done = run(example, home, **env)
     check(example, done)
     [line] = done.stderr.splitlines()
