@@ -23,6 +23,7 @@ from flamepy.core.sessions.service import (
     TaskContext,
 )
 from flamepy.core.sessions.wire import Message
+from harness.server import port_for_restarts
 
 FINAL = 2
 
@@ -65,7 +66,7 @@ class FakeManager:
     def start(self, port: int = 0) -> None:
         self.server = grpc.server(futures.ThreadPoolExecutor(200))
         self.server.add_generic_rpc_handlers((_Handlers(self),))
-        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
+        self.port = self.server.add_insecure_port(f"127.0.0.1:{port or port_for_restarts()}")
         assert self.port, "the port is free"
         self.server.start()
         self.address = f"http://127.0.0.1:{self.port}"
