@@ -159,7 +159,12 @@ class TaskLoad:
 
     def await_more(self, accepted: int, ended: int) -> None:
         """Until so many tasks were accepted, or so many were seen to end."""
-        until(lambda: self.accepted >= accepted or self.ended >= ended, "some tasks", 60)
+        until(
+            lambda: self.accepted >= accepted or self.ended >= ended or self._problems,
+            "some tasks",
+            60,
+        )
+        self._raise_problem()
 
     def restart(self, manager: SessionManager) -> None:
         """Kill it under load, and start it again."""
@@ -172,6 +177,9 @@ class TaskLoad:
         for thread in self._threads:
             thread.join(60)
             assert not thread.is_alive(), "a client hangs"
+        self._raise_problem()
+
+    def _raise_problem(self) -> None:
         if self._problems:
             raise self._problems[0]
 
