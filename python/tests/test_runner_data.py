@@ -13,6 +13,7 @@ from flamepy.core.sessions import connect
 from flamepy.runner import Runner
 from flamepy.runner.arguments import MESSAGE_MAX_BYTES
 from flamepy.runner.payloads import INLINE_MAX_BYTES
+from harness.wait import until
 from session_manager import PROGRAM, SessionManager
 
 pytestmark = pytest.mark.timeout(120)
@@ -88,6 +89,39 @@ def test_small_arguments_and_results_ride_along(rr):
     # It is in the cache all the same, for whoever gets the reference.
     assert flamepy.get_object(future.ref(60)) == "A WORD THAT IS NOWHERE ELSE"
     assert rr.service(lambda x: x.lower())(future.ref()).get(60) == "a word that is nowhere else"
+
+
+def test_every_small_result_reaches_the_cache(rr):
+    """Also those that nobody asks a reference of, and the last ones before the session ends."""
+    service = rr.service(lambda x: x)
+    calls = [service(n) for n in range(150)]
+    assert [call.get(60) for call in calls] == list(range(150))
+    prefix = f"{rr.name}/{service.session_id}"
+    service.close()
+
+    def stored():
+        return [info for info in flamepy.list_objects(prefix) if "/r-" in info.key]
+
+    until(lambda: len(stored()) == 150, "all results are in the cache", 30)
+    assert sorted(flamepy.get_object(info.ref) for info in stored()) == list(range(150))
+
+
+def test_a_reference_of_a_small_result_is_published_once(rr):
+    service = rr.service(lambda: "small")
+    future = service()
+    first = future.ref(60)
+    assert first.version > 0
+    assert future.ref() == first
+    service.close()  # What the worker had still to publish, it has published.
+    until(lambda: not service.session.connection.list_executors(), "the worker has left", 30)
+    assert flamepy.stat_object(first).ref == first
+
+
+def test_small_results_are_arguments_without_the_cache(rr):
+    service = rr.service(lambda x: [*x, len(x)])
+    assert service(service(service([]))).get(60) == [0, 1, 2]
+    keys = b"".join(task.input for task in service.session.list_tasks())
+    assert b"flamepy.core.cache" not in keys  # No reference in any of them.
 
 
 @pytest.mark.parametrize("size", [INLINE_MAX_BYTES // 2, INLINE_MAX_BYTES + 1])

@@ -128,6 +128,27 @@ def test_a_thousand_tasks_are_watched_by_one_thread(start):
     assert manager.calls.count("WatchTasks") == 1
 
 
+def test_a_task_is_watched_that_comes_before_the_thread_is_ready(start):
+    """It was a future that never got an answer."""
+    import asyncio
+    from concurrent.futures import Future
+
+    from flamepy.core.sessions.watching import _Loop
+
+    _, connection = start()
+    session = connection.create_session(SessionAttributes("echo"))
+    task = session.create_task(b"early")
+    loop = asyncio.new_event_loop()
+    inner = _Loop(Target(connection.addr, None), loop)
+    future: Future = Future()
+    loop.call_soon(inner.add, (session.id, task.id), future)
+    thread = threading.Thread(target=inner.run, daemon=True)
+    thread.start()
+    assert future.result(30).spec.output == b"early"
+    loop.call_soon_threadsafe(inner.close)
+    thread.join(30)
+
+
 def test_times_out_and_goes_on(start, mode):
     _, connection = start(**mode)
     session = connection.create_session(SessionAttributes("echo"))

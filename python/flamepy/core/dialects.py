@@ -134,7 +134,8 @@ class Documents:
         inline = _inline(payload)
         if inline is None:
             return None
-        document = {"op": "put", "key": key, "op_id": next_op_id(), **options.to_document()}
+        document = {"op": "put", "key": key, "op_id": options.op_id or next_op_id()}
+        document.update(options.to_document())
         return PutRequest({**document, **inline}, len(inline["data"]) + len(key) + 128)
 
     def put_many(

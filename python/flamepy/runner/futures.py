@@ -14,6 +14,7 @@ from flamepy.core.cache import get_object
 from flamepy.core.errors import TaskCancelled, TaskFailed, Timeout
 from flamepy.core.refs import ObjectRef
 from flamepy.runner.payloads import NOTHING, Answer, read_answer, split_failure
+from flamepy.runner.publishing import confirm
 
 __all__ = ["ObjectFuture", "ObjectFutureIterator", "as_completed"]
 
@@ -43,6 +44,7 @@ class ObjectFuture:
 
     def __init__(self, future: Future) -> None:
         self._future = future
+        self._ref: Optional[ObjectRef] = None
 
     def get(self, timeout: Optional[float] = None) -> Any:
         """The value.
@@ -65,7 +67,15 @@ class ObjectFuture:
 
     def ref(self, timeout: Optional[float] = None) -> ObjectRef:
         """Where the value is; waits until it is there."""
-        return self._answer(timeout).ref
+        if self._ref is None:
+            answer = self._answer(timeout)
+            known = answer.ref.version > 0 or answer.inline is None
+            self._ref = answer.ref if known else confirm(answer.ref, answer.inline, timeout)
+        return self._ref
+
+    def as_argument(self) -> Any:
+        """What stands for the value in another call; waits until it is there."""
+        return self._answer(None).riding() or self.ref()
 
     def wait(self, timeout: Optional[float] = None) -> None:
         """Wait until the call has ended, and raise what it raised."""

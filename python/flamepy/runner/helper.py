@@ -10,7 +10,7 @@ from flamepy.core.cache import get_object
 from flamepy.core.errors import FlameError, InvalidArgument
 from flamepy.core.refs import ObjectRef
 from flamepy.runner.errors import ErrorType, RunnerError
-from flamepy.runner.payloads import is_pickle, map_nested
+from flamepy.runner.payloads import NOTHING, is_pickle, map_nested, read_answer
 from flamepy.runner.types import RunnerRequest
 
 __all__ = ["get_data"]
@@ -42,12 +42,15 @@ def get_data(data: bytes) -> dict[str, Any]:
         value = _unpickle(raw)
     else:
         try:
-            ref = ObjectRef.decode(raw)
+            found = read_answer(raw)
+            ref = found.ref
         except InvalidArgument as error:
             raise RunnerError(
                 ErrorType.DECODE_ERROR, "neither a pickle nor a reference", error, data_type="bytes"
             ) from error
-        value = _fetch(ref)
+        value = found.value()  # What rode along may not be in the cache yet.
+        if value is NOTHING:
+            value = _fetch(ref)
         if isinstance(value, bytes) and is_pickle(value):
             value = _unpickle(value)
     metadata: dict[str, Any] = {} if ref is None else {"object_ref_key": ref.key}

@@ -22,6 +22,7 @@ __all__ = [
     "INLINE_MAX_BYTES",
     "NOTHING",
     "Answer",
+    "Riding",
     "answer",
     "dumps",
     "failure_text",
@@ -42,6 +43,7 @@ NOTHING = object()
 """No result rides along."""
 
 _PROTOCOL = 5
+_PICKLED = b"FLM\x00"
 _MARKS = "_flame"
 _INLINE = "inline"
 _TRACEBACK = "\n\n--- remote traceback ---\n"
@@ -82,8 +84,21 @@ def marks(request: RunnerRequest) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+class Riding:
+    """A small result as an argument of another call: unpickled, it is the object itself."""
+
+    def __init__(self, pickled: bytes) -> None:
+        self._pickled = pickled
+
+    def __reduce__(self) -> Any:
+        return pickle.loads, (self._pickled,)
+
+
 class Answer(NamedTuple):
-    """What a task returned: a reference, and the encoded result if it is small."""
+    """What a task returned: a reference, and the encoded result if it is small.
+
+    The reference has version 0 while only the worker knows whether the result is in the cache.
+    """
 
     ref: ObjectRef
     inline: Optional[bytes]
@@ -91,6 +106,12 @@ class Answer(NamedTuple):
     def value(self) -> Any:
         """The result that rode along, or `NOTHING`."""
         return NOTHING if self.inline is None else payload.decode(self.inline, copy=True)
+
+    def riding(self) -> Optional[Riding]:
+        """The result that rode along as an argument, without unpickling it here."""
+        if self.inline is None or not self.inline.startswith(_PICKLED):
+            return None
+        return Riding(self.inline[len(_PICKLED) :])
 
 
 def answer(ref: ObjectRef, inline: Optional[bytes]) -> bytes:

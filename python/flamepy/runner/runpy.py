@@ -26,7 +26,7 @@ from flamepy.runner.payloads import (
     marks,
     nested,
 )
-from flamepy.runner.publishing import publish, result_name
+from flamepy.runner.publishing import Later, publish, result_name
 from flamepy.runner.types import RunnerContext, RunnerRequest
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["FlameRunpyService", "TaskError", "main"]
 
 _CACHE_SECONDS = 300.0
+_LEAVE_SECONDS = 4.0  # The executor waits a little longer.
 _LEVELS = {
     "trace": logging.DEBUG,
     "debug": logging.DEBUG,
@@ -67,6 +68,7 @@ class FlameRunpyService(FlameService):
         self._context_ref: Optional[ObjectRef] = None
         self._context: Optional[RunnerContext] = None
         self._made: Any = NOTHING
+        self._later = Later(_CACHE_SECONDS)
         self._package: Optional[Package] = None
         self._version = 0  # Of the stored context that `_made` is the state of; 0: unknown.
 
@@ -113,6 +115,7 @@ class FlameRunpyService(FlameService):
             replace=stateful,
             inline_max=int(asked.get("inline", 0)),
             timeout=_CACHE_SECONDS,
+            later=self._later,
         )
         if state is not None:
             self._store(state)
@@ -120,6 +123,8 @@ class FlameRunpyService(FlameService):
 
     def on_session_leave(self) -> None:
         """Forget everything; remove the package if no other session uses it."""
+        if not self._later.flush(_LEAVE_SECONDS):
+            logger.warning("the session ends before all small results are in the cache")
         if self._package is not None:
             from flamepy.runner.packages import release
 

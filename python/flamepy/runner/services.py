@@ -266,7 +266,7 @@ class RunnerService:
         task.add_done_callback(lambda done: _pass_on(done, result))
 
     def _request(self, method: Optional[str], args: tuple, kwargs: dict) -> bytes:
-        args, kwargs = map_nested([args, kwargs], ObjectFuture, ObjectFuture.ref)
+        args, kwargs = map_nested([args, kwargs], ObjectFuture, ObjectFuture.as_argument)
         return pack_call(method, args, kwargs, lambda value: put_object(self._prefix, value))
 
 

@@ -140,6 +140,9 @@ class _Loop:
             self._stopped.set()
 
     def add(self, key: Key, future: Future) -> None:
+        if self._wanted is None and not self._ended:  # It came before the first step of `_serve`.
+            self._loop.call_soon(self.add, key, future)
+            return
         if self._ended:
             future.set_exception(Cancelled(f"task {key[1]}: the connection was closed"))
             return
