@@ -20,6 +20,7 @@ MAY_INCLUDE = {
     "flight": {"cache", "memory", "storage", "object", "base"},
     "http": {"cache", "memory", "storage", "object", "base"},
     "config": {"base"},
+    "server": {"flight", "http", "config", "tls", "cache", "memory", "storage", "object", "base"},
     "session": {"storage", "base"},
 }
 # Libraries that must not be seen outside one folder.
@@ -27,7 +28,7 @@ CONFINED = {
     "rocksdb/": "storage",
     "yaml-cpp/": "config",
     "CLI/": "config",
-    "arrow/flight/": "flight",
+    "arrow/flight/": {"flight", "server"},
     "bson/": "object",
     "absl/": {"storage", "cache"},
     "boost/beast": "http",

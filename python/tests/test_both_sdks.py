@@ -25,8 +25,18 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def manager(server, tmp_path_factory) -> Iterator[SessionManager]:
     """The real session manager, with a template for workers of each SDK."""
+    yield from _manager(server, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def strict_manager(server, tmp_path_factory) -> Iterator[SessionManager]:
+    """The same, as the existing server answers."""
+    yield from _manager(server, tmp_path_factory, "--strict-upstream")
+
+
+def _manager(server, tmp_path_factory, *arguments: str) -> Iterator[SessionManager]:
     assert _STOCK.exists(), f"no flamepy 0.6 at {_STOCK}: run tools/setup"
-    with SessionManager(tmp_path_factory.mktemp("sm"), server.endpoint) as running:
+    with SessionManager(tmp_path_factory.mktemp("sm"), server.endpoint, *arguments) as running:
         with connect(running.address) as connection:
             for name, python in _PYTHONS.items():
                 template = {
@@ -74,6 +84,21 @@ def test_the_shared_suite(caller, worker, manager, server, tmp_path):
     print(done.stdout, done.stderr[-3000:], manager.log()[-3000:])
     assert done.returncode == 0
     assert done.stdout.count("ok test_") == 13
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", _PYTHONS)
+def test_the_acceptance_run_as_the_existing_server_answers(which, strict_manager, server, tmp_path):
+    done = subprocess.run(
+        [_PYTHONS[which], "-m", "flamepy.runner.e2e"],
+        env=environment(which, "installed-ours", strict_manager, server, tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        cwd=tmp_path,
+    )
+    print(done.stdout, done.stderr[-3000:])
+    assert done.returncode == 0
 
 
 @pytest.mark.slow

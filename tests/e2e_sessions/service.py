@@ -29,6 +29,11 @@ class Service(FlameService):
 
     def on_session_leave(self):
         self._note("leave")
+        word, _, key = self.data.partition(" ")
+        if word == "store":
+            from flamepy.core.cache import put_object
+
+            put_object(key, "good bye")
 
     def _note(self, text):
         """One line in the file that the common data names, if it names one."""

@@ -37,6 +37,7 @@ class SessionManager:
         self.scheme = "http"
         self.port = 0
         self.endpoint = ""
+        self.cache = ""  # Of the cache that it hosts.
         self._args = args
         self._env = env
         self._log_path = home / "manager.log"
@@ -64,6 +65,8 @@ class SessionManager:
         match = _READY.fullmatch(line)
         assert match, f"not a ready line: {line!r}\n{self.log()}"
         self.endpoint, self.port = match[1], int(match[2])
+        hosted = re.search(r"; cache on (\S+),", line)
+        self.cache = hosted[1] if hosted else ""
         return self
 
     def log(self) -> str:

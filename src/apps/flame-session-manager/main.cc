@@ -8,16 +8,21 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include <fmt/format.h>
 
 #include "flame/base/log.h"
 #include "flame/config/duration.h"
+#include "flame/config/load.h"
 #include "flame/config/manager_config.h"
+#include "flame/server/cache_server.h"
+#include "flame/server/remote_results.h"
 #include "flame/session/executor.h"
 #include "flame/session/frontend.h"
 #include "flame/session/logs_service.h"
 #include "flame/session/python_guard.h"
+#include "flame/session/session_expiry.h"
 #include "flame/session/session_manager.h"
 #include "flame/session/work_folder.h"
 #include "options.h"
@@ -29,23 +34,13 @@ constexpr char kVersion[] = FLAME_VERSION;
 /// For the answers that are on their way when everything has ended.
 constexpr std::chrono::milliseconds kLastAnswers{500};
 
-/// gRPC logs by its own rules: silent unless the log filter names it.
-void QuietLibraries() {
-  const auto level = LibraryLogLevel("grpc");
-  const char* verbosity = level <= spdlog::level::debug  ? "DEBUG"
-                          : level <= spdlog::level::info ? "INFO"
-                          : level <= spdlog::level::err  ? "ERROR"
-                                                         : "NONE";
-  setenv("GRPC_VERBOSITY", verbosity, /*overwrite=*/0);
-}
-
 /// Removes a folder of the manager's own when it stops.
 class Cleanup {
  public:
   explicit Cleanup(std::string folder) : folder_(std::move(folder)) {}
   ~Cleanup() {
     std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
+    if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
   }
 
  private:
@@ -58,7 +53,18 @@ arrow::Status Serve(const ManagerConfig& config, const sigset_t& signals) {
   for (const std::string& warning : config.warnings)
     FLAME_LOG_WARN(server, "{}", warning);
   ARROW_ASSIGN_OR_RAISE(FrontendOptions door, FrontendOptionsOf(config));
-  const ExecutorOptions executors = ExecutorOptionsOf(config);
+  // First, so that it goes last: services end with results in their hands.
+  std::unique_ptr<CacheServer> cache;
+  if (config.embed_cache) {
+    ARROW_ASSIGN_OR_RAISE(
+        const auto cache_config,
+        LoadHostedConfig(config.cache_file, config.cache_endpoint, *Host::System()));
+    for (const std::string& warning : cache_config.warnings)
+      FLAME_LOG_WARN(server, "cache: {}", warning);
+    ARROW_ASSIGN_OR_RAISE(cache, CacheServer::Start(cache_config, kVersion));
+  }
+  const std::string cache_url = cache ? cache->url() : config.cache_endpoint;
+  const ExecutorOptions executors = ExecutorOptionsOf(config, cache_url);
   ARROW_ASSIGN_OR_RAISE(const auto work_dir,
                         WorkFolder::Claim(executors.launch.work_dir));
   std::unique_ptr<WorkFolder> socket_dir;
@@ -71,21 +77,41 @@ arrow::Status Serve(const ManagerConfig& config, const sigset_t& signals) {
   ARROW_ASSIGN_OR_RAISE(const auto manager,
                         SessionManager::Open(std::move(store), Clock::System(),
                                              SessionManagerOptionsOf(config)));
-  ARROW_RETURN_NOT_OK(WritePythonGuard(executors.launch.python_dir));
   const Cleanup cleanup(executors.launch.python_dir);
+  if (!executors.launch.python_dir.empty())
+    ARROW_RETURN_NOT_OK(WritePythonGuard(executors.launch.python_dir));
   InstanceLogs logs(InstanceLogOptionsOf(config));
   ExecutorPool pool(executors, manager.get(), &logs);
-  manager->OnSessionClosed([&pool](const std::string& id) { pool.SessionClosed(id); });
+  RemoteResults results(cache_url, config.ca_file);
+  std::optional<SessionExpiry> expiry;
+  if (config.session_ttl) {
+    expiry.emplace(
+        *config.session_ttl, Clock::System(),
+        [&results](const std::string& application, const std::string& session) {
+          return results.Remove(application, session);
+        },
+        [&manager](const std::string& session) { return manager->IsOpen(session); });
+    const v1::SessionState closed = v1::Closed;
+    for (const v1::Session& session : manager->ListSessions(nullptr, &closed, 0))
+      expiry->Add(session);
+  }
+  manager->OnSessionClosed([&](const std::string& id) {
+    pool.SessionClosed(id);
+    const auto session = manager->GetSession(id);
+    if (expiry && session.ok()) expiry->Add(*session);
+  });
   LogsService logs_service(manager.get(), &logs);
-  door.more = &logs_service;
+  if (!config.strict_upstream) door.more = &logs_service;
   ARROW_ASSIGN_OR_RAISE(const auto frontend, Frontend::Open(door, manager.get()));
   pool.SetEndpoint(UrlOf(config, frontend->port()));
   manager->Start([&pool](Assignment assignment) { pool.Launch(std::move(assignment)); });
   Endpoint endpoint = config.endpoint;
   endpoint.port = frontend->port();
-  fmt::print("flame-session-manager {} ready on {} (listening on {}, storage {})\n",
-             kVersion, FormatEndpoint(endpoint), ListeningOn(config, frontend->port()),
-             FormatStorageUrl(config.storage));
+  fmt::print(
+      "flame-session-manager {} ready on {} (listening on {}, storage {}{})\n", kVersion,
+      FormatEndpoint(endpoint), ListeningOn(config, frontend->port()),
+      FormatStorageUrl(config.storage),
+      cache ? fmt::format("; cache on {}, {}", cache->url(), cache->description()) : "");
   std::fflush(stdout);
 
   int signal = 0;
@@ -100,6 +126,11 @@ arrow::Status Serve(const ManagerConfig& config, const sigset_t& signals) {
   }
   frontend->Shutdown(kLastAnswers);
   manager->Stop();
+  expiry.reset();
+  if (cache) {
+    cache->Stop();
+    ARROW_RETURN_NOT_OK(cache->Wait());
+  }
   FLAME_LOG_INFO(server, "stopped");
   return arrow::Status::OK();
 }

@@ -20,6 +20,9 @@ extern char** environ;
 namespace flame {
 namespace {
 
+/// What the existing server takes, and what ours allows beside a payload.
+constexpr int kUpstreamMessage = 4 << 20;
+constexpr int kMessageNames = 1 << 20;
 constexpr uint64_t kNoLimit = std::numeric_limits<uint64_t>::max();
 
 std::string ListenHost(const ManagerConfig& config) {
@@ -107,11 +110,15 @@ InstanceLogOptions InstanceLogOptionsOf(const ManagerConfig& config) {
           .keep_bytes = config.keep_log_bytes};
 }
 
-ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config) {
+ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config,
+                                  const std::string& cache_url) {
   ExecutorOptions options;
   LaunchOptions& launch = options.launch;
   launch.work_dir = WorkDir(config);
-  launch.python_dir = launch.work_dir + "/.python";
+  if (config.strict_upstream)
+    options.max_reply = kUpstreamMessage;
+  else
+    launch.python_dir = launch.work_dir + "/.python";
   launch.package_dir = launch.work_dir + "/packages";
   launch.socket_dir = config.socket_dir.empty() ? launch.work_dir : config.socket_dir;
   std::error_code error;
@@ -121,11 +128,13 @@ ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config) {
   if (launch.home.empty())
     launch.home = std::filesystem::path(launch.own_programs).parent_path().string();
   launch.log_level = config.log_filter;
-  launch.cache_endpoint = config.cache_endpoint;
+  launch.cache_endpoint = cache_url;
   launch.ca_file = config.ca_file;
   launch.inherited = Inherited(config);
   if (config.python != ManagerConfig().python)
     launch.inherited["FLAME_PYTHON"] = config.python;
+  options.spares.count = config.strict_upstream ? 0 : config.spares;
+  options.spares.directory = launch.work_dir + "/.spares";
   PackageOptions& packages = options.packages;
   packages.directory = launch.package_dir;
   packages.python =
@@ -146,6 +155,8 @@ arrow::Result<FrontendOptions> FrontendOptionsOf(const ManagerConfig& config) {
   FrontendOptions options;
   options.address = FormatHostPort({ListenHost(config), config.endpoint.port});
   options.max_message = static_cast<int>(config.max_message);
+  options.strict_upstream = config.strict_upstream;
+  if (config.strict_upstream) options.max_message = kUpstreamMessage - kMessageNames;
   if (config.endpoint.tls()) {
     ARROW_ASSIGN_OR_RAISE(
         auto tls, LoadTlsCredentials({"cluster", config.cert_file, config.key_file, ""},

@@ -19,7 +19,8 @@ arrow::Result<std::unique_ptr<SessionStore>> OpenSessionStore(
 SessionManagerOptions SessionManagerOptionsOf(const ManagerConfig& config);
 InstanceLogOptions InstanceLogOptionsOf(const ManagerConfig& config);
 /// All but the endpoint, which may depend on the port.
-ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config);
+ExecutorOptions ExecutorOptionsOf(const ManagerConfig& config,
+                                  const std::string& cache_url);
 /// Reads and checks the certificate and the key.
 arrow::Result<FrontendOptions> FrontendOptionsOf(const ManagerConfig& config);
 /// What services on this machine connect to.

@@ -15,8 +15,8 @@ namespace flame {
 namespace {
 
 /// Existing files have these; whatever is below them belongs to other programs.
-constexpr std::array<std::string_view, 5> kForeign{"cluster", "executors", "applications",
-                                                   "pprof", "cache.pprof"};
+constexpr std::array<std::string_view, 6> kForeign{
+    "cluster", "executors", "applications", "pprof", "cache.pprof", "cache.session_ttl"};
 
 using Values = std::map<std::string, FileValue, std::less<>>;
 

@@ -15,6 +15,7 @@ namespace flame {
 struct CommandLine {
   std::map<std::string, std::string, std::less<>> values;  // By setting path.
   std::optional<std::string> config_file;
+  bool no_file = false;  // Not even the default one; the program's own doing.
   bool help = false;
   bool version = false;
   bool print_config = false;

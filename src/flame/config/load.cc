@@ -44,6 +44,7 @@ struct File {
 /// The file that was asked for, which must be there, or the default one, which need not.
 arrow::Result<std::optional<File>> FindFile(const CommandLine& line, const Host& host) {
   File file;
+  if (line.no_file) return std::nullopt;
   if (line.config_file) {
     file.path = *line.config_file;
   } else if (const auto home = host.Env("HOME")) {
@@ -164,6 +165,18 @@ Startup LoadServerConfig(const std::vector<std::string>& arguments,
   if (!config.ok()) return Failed(1, config.status());
   if (line->print_config) return Exit{0, PrintConfig(*config)};
   return *std::move(config);
+}
+
+arrow::Result<ServerConfig> LoadHostedConfig(const std::string& file,
+                                             const std::string& endpoint,
+                                             const Host& host) {
+  CommandLine line;
+  if (file.empty())
+    line.no_file = true;
+  else
+    line.config_file = file;
+  if (!endpoint.empty()) line.values["cache.endpoint"] = endpoint;
+  return Loader(host).Load(line);
 }
 
 }  // namespace flame

@@ -27,4 +27,10 @@ using Startup = std::variant<ServerConfig, Exit>;
 Startup LoadServerConfig(const std::vector<std::string>& arguments,
                          std::string_view version, const Host& host);
 
+/// For a program that hosts a cache: what the section `cache` of `file` (empty = there is
+/// none) and the environment say; `endpoint` (empty = not given) beats both.
+arrow::Result<ServerConfig> LoadHostedConfig(const std::string& file,
+                                             const std::string& endpoint,
+                                             const Host& host);
+
 }  // namespace flame

@@ -42,13 +42,16 @@ class Reader {
         return Error(root, "the file must hold keys and values");
       if (root.IsMap() && root["cluster"])
         ARROW_RETURN_NOT_OK(ReadSection(root["cluster"], "cluster"));
-      if (root.IsMap() && root["cache"]) ReadCache(root["cache"]);
+      has_cache_ = root.IsMap() && root["cache"];
+      if (has_cache_) ReadCache(root["cache"]);
     } catch (const YAML::Exception& error) {
       return InvalidError(
           fmt::format("{}:{}: {}", file_, error.mark.line + 1, error.msg));
     }
     return std::move(values_);
   }
+
+  bool has_cache() const { return has_cache_; }
 
  private:
   Status ReadSection(const YAML::Node& section, const std::string& path) {
@@ -70,9 +73,11 @@ class Reader {
 
   /// The rest of that section is the cache's to check.
   void ReadCache(const YAML::Node& cache) {
-    if (!cache.IsMap() || !cache["endpoint"] || !cache["endpoint"].IsScalar()) return;
-    const YAML::Node endpoint = cache["endpoint"];
-    values_["cache.endpoint"] = {endpoint.Scalar(), endpoint.Mark().line + 1};
+    for (const char* key : {"endpoint", "session_ttl"}) {
+      if (!cache.IsMap() || !cache[key] || !cache[key].IsScalar()) continue;
+      const YAML::Node value = cache[key];
+      values_[fmt::format("cache.{}", key)] = {value.Scalar(), value.Mark().line + 1};
+    }
   }
 
   Status ReadValue(const YAML::Node& key, const YAML::Node& value,
@@ -101,6 +106,7 @@ class Reader {
 
   const std::string& file_;
   Values values_;
+  bool has_cache_ = false;
 };
 
 struct Line {
@@ -152,7 +158,7 @@ arrow::Result<Line> ParseLine(const std::vector<std::string>& arguments) {
   return line;
 }
 
-arrow::Result<Values> ReadFile(const Line& line, const Host& host) {
+arrow::Result<Values> ReadFile(const Line& line, const Host& host, Config* config) {
   std::string path;
   if (line.file) {
     path = *line.file;
@@ -166,13 +172,15 @@ arrow::Result<Values> ReadFile(const Line& line, const Host& host) {
     if (!line.file) return Values();
     return InvalidError(fmt::format("the configuration file '{}' is not there", path));
   }
-  ARROW_ASSIGN_OR_RAISE(Values values, Reader(path).Read(*text));
+  Reader reader(path);
+  ARROW_ASSIGN_OR_RAISE(Values values, reader.Read(*text));
+  if (reader.has_cache()) config->cache_file = path;
   return values;
 }
 
 arrow::Result<Config> Load(const Line& line, const Host& host) {
   Config config;
-  ARROW_ASSIGN_OR_RAISE(const Values in_file, ReadFile(line, host));
+  ARROW_ASSIGN_OR_RAISE(const Values in_file, ReadFile(line, host, &config));
   const auto set = [&](const ManagerSetting& setting, Text text,
                        const std::string& where) {
     const Status parsed = setting.parse(text, host, &config);
@@ -200,6 +208,10 @@ arrow::Result<Config> Load(const Line& line, const Host& host) {
     if (const auto found = line.values.find(setting.path); found != line.values.end())
       ARROW_RETURN_NOT_OK(set(setting, found->second, std::string(setting.flag)));
   }
+  if (config.session_ttl && config.cache_endpoint.empty() && !config.embed_cache)
+    return InvalidError(
+        "cache.session_ttl: there is no cache to remove results from; set cache.endpoint "
+        "or cluster.embed_cache");
   if (config.endpoint.is_unix())
     return InvalidError(
         "cluster.endpoint: a Unix socket is not supported; write "

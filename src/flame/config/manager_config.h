@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -27,6 +28,11 @@ struct ManagerConfig {
   Endpoint endpoint{.scheme = "http", .host = "127.0.0.1", .port = 8080};
   std::string bind;            // A host or address; empty = the endpoint's.
   std::string cache_endpoint;  // For services; empty = there is no cache.
+  bool embed_cache = false;    // This process hosts it.
+  /// The file that has a section `cache`; empty = none was read.
+  std::string cache_file;
+  /// Results of a closed session are removed after it; nullopt = never.
+  std::optional<std::chrono::milliseconds> session_ttl;
 
   StorageUrl storage;
 
@@ -40,6 +46,7 @@ struct ManagerConfig {
   int64_t max_sessions = 0;   // 0 = no limit.
   int64_t max_executors = 0;  // 0 = no limit.
   int64_t max_message = 64 << 20;
+  bool strict_upstream = false;
   int64_t retry_limit = 5;
   std::chrono::milliseconds schedule_interval{100};
 
@@ -51,6 +58,7 @@ struct ManagerConfig {
   std::chrono::milliseconds enter_timeout = std::chrono::minutes(10);
   std::string python = "python3";  // A path, or a name in the PATH.
   std::chrono::milliseconds install_timeout = std::chrono::minutes(15);
+  int64_t spares = 2;     // Of each line that Python workers are started with.
   int64_t keep_logs = 4;  // Ended instances of a session; 0 = none.
   int64_t keep_log_bytes = 64 << 20;
 

@@ -38,7 +38,7 @@ Status ReadInterval(Text text, std::chrono::milliseconds* interval) {
   return ParseDuration(text).Value(interval);
 }
 
-[[maybe_unused]] Status ReadSwitch(Text text, bool* value) {
+Status ReadSwitch(Text text, bool* value) {
   if (text != "true" && text != "false")
     return InvalidError(fmt::format("'{}' is neither true nor false", text));
   *value = text == "true";
@@ -128,6 +128,17 @@ constexpr ManagerSetting kSettings[] = {
        config->max_message = static_cast<int64_t>(size);
        return Status::OK();
      }},
+    {"cluster.strict_upstream", "--strict-upstream", "FLAME_SESSION_STRICT_UPSTREAM", "",
+     "false",
+     "Answer as the existing server does, where it answers worse: for testing clients.",
+     [](Text text, const Host&, Config* config) {
+       return ReadSwitch(text, &config->strict_upstream);
+     }},
+    {"cluster.embed_cache", "--embed-cache", "FLAME_SESSION_EMBED_CACHE", "", "false",
+     "Host the object cache in this process, as the section cache of the file says.",
+     [](Text text, const Host&, Config* config) {
+       return ReadSwitch(text, &config->embed_cache);
+     }},
     {"cluster.executors.work_dir", "--work-dir", "FLAME_WORK_DIR", "PATH",
      "below /tmp, by user and port",
      "Where instances without a working directory run. The manager's own: what is left "
@@ -184,6 +195,12 @@ constexpr ManagerSetting kSettings[] = {
      [](Text text, const Host&, Config* config) {
        return ParseDuration(text).Value(&config->install_timeout);
      }},
+    {"cluster.executors.spares", "--spares", "FLAME_SESSION_SPARES", "COUNT", "2",
+     "Workers of the Runner that are started in advance, for each kind that is in use; "
+     "0 = none. Each takes some 100 MB.",
+     [](Text text, const Host&, Config* config) {
+       return ReadCount(text, &config->spares);
+     }},
     {"cluster.executors.keep_logs", "--keep-logs", "FLAME_SESSION_KEEP_LOGS", "COUNT",
      "4", "Ended instances of each session whose output is kept; 0 = none.",
      [](Text text, const Host&, Config* config) {
@@ -230,6 +247,12 @@ constexpr ManagerSetting kSettings[] = {
      [](Text text, const Host&, Config* config) {
        ARROW_RETURN_NOT_OK(ParseEndpoint(text).status());
        config->cache_endpoint = text;
+       return Status::OK();
+     }},
+    {"cache.session_ttl", "--session-ttl", "FLAME_SESSION_TTL", "DURATION",
+     "kept for ever", "Results of a closed session are removed from the cache after it.",
+     [](Text text, const Host&, Config* config) {
+       ARROW_ASSIGN_OR_RAISE(config->session_ttl, ParseDuration(text));
        return Status::OK();
      }},
 };

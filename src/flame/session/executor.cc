@@ -38,11 +38,12 @@ struct Failure {
 class InstanceRun {
  public:
   InstanceRun(const ExecutorOptions& options, SessionManager* manager, Packages* packages,
-              InstanceLogs* logs, const Assignment& assignment,
+              Spares* spares, InstanceLogs* logs, const Assignment& assignment,
               const std::atomic<bool>* ending)
       : options_(options),
         manager_(manager),
         packages_(packages),
+        spares_(spares),
         logs_(logs),
         assignment_(assignment),
         ending_(ending) {}
@@ -52,6 +53,7 @@ class InstanceRun {
       if (!Ending() && !left_) manager_->BindFailed(id(), failure->code, failure->detail);
     } else {
       manager_->Bound(id());
+      if (line_) spares_->Used(*line_);
       Serve();
     }
     End();
@@ -68,18 +70,31 @@ class InstanceRun {
     auto files = InstanceFiles::Create(options_.launch, id(), assignment_.application);
     if (!files.ok()) return Failure{BindFailure::kLaunch, files.status().message()};
     files_ = *std::move(files);
-    const auto process =
-        BuildProcess(options_.launch, spec, *files_, package_.environment());
-    if (!process.ok()) return Failure{BindFailure::kLaunch, process.status().message()};
-    auto child = ChildProcess::Start(*process);
-    if (!child.ok()) return Failure{BindFailure::kLaunch, child.status().message()};
-    child_ = *std::move(child);
+    line_ = spares_->LineOf(spec);
+    if (const Status started = StartProcess(spec); !started.ok())
+      return Failure{BindFailure::kLaunch, started.message()};
     logs_->Started(id(), assignment_.session, assignment_.application.metadata().name(),
                    files_->out_file, files_->err_file, Clock::System()->WallMs());
     FLAME_LOG_INFO(session, "session {}: executor {} started process {}",
                    assignment_.session, id(), child_->pid());
     if (auto failure = AwaitService()) return failure;
     return Enter();
+  }
+
+  Status StartProcess(const v1::ApplicationSpec& spec) {
+    if (auto spare = line_ ? spares_->Claim(*line_) : std::nullopt) {
+      LaunchOptions launch = options_.launch;
+      launch.python_dir.clear();  // It has been there already.
+      const std::string socket = std::exchange(files_->socket, spare->socket());
+      ARROW_ASSIGN_OR_RAISE(const auto process,
+                            BuildProcess(launch, spec, *files_, package_.environment()));
+      child_ = spare->Order(process, options_.launch.python_dir);
+      if (child_ != nullptr) return Status::OK();
+      files_->socket = socket;  // It was gone: as if it had never been.
+    }
+    ARROW_ASSIGN_OR_RAISE(const auto process, BuildProcess(options_.launch, spec, *files_,
+                                                           package_.environment()));
+    return ChildProcess::Start(process).Value(&child_);
   }
 
   std::optional<Failure> InstallPackage() {
@@ -104,7 +119,7 @@ class InstanceRun {
       if (auto failure = CheckStarting(deadline, pause)) return failure;
       pause = std::min(pause * 2, milliseconds(50));
     }
-    client_.emplace(files_->socket);
+    client_.emplace(files_->socket, options_.max_reply);
     while (!client_->AwaitConnected(milliseconds(100))) {
       if (auto failure = CheckStarting(deadline, milliseconds(0))) return failure;
     }
@@ -291,11 +306,13 @@ class InstanceRun {
   const ExecutorOptions& options_;
   SessionManager* const manager_;
   Packages* const packages_;
+  Spares* const spares_;
   InstanceLogs* const logs_;
   const Assignment& assignment_;
   const std::atomic<bool>* const ending_;
 
   Packages::Use package_;
+  std::optional<Spares::Line> line_;  // Of those that spares may be started with.
   std::optional<InstanceFiles> files_;
   std::unique_ptr<ChildProcess> child_;
   std::optional<ShimClient> client_;
@@ -315,6 +332,11 @@ ExecutorPool::ExecutorPool(ExecutorOptions options, SessionManager* manager,
         return manager->IsOpen(session);
       }) {}
 
+void ExecutorPool::SetEndpoint(std::string endpoint) {
+  options_.launch.endpoint = std::move(endpoint);
+  spares_.emplace(options_.spares, options_.launch);
+}
+
 void ExecutorPool::Launch(Assignment assignment) {
   MutexLock lock(mutex_);
   for (auto at = running_.begin(); at != running_.end();) {
@@ -327,7 +349,8 @@ void ExecutorPool::Launch(Assignment assignment) {
   }
   Running& running = running_.emplace_back();
   running.thread = std::thread([this, &running, assignment = std::move(assignment)] {
-    InstanceRun(options_, manager_, &packages_, logs_, assignment, &ending_).Run();
+    InstanceRun(options_, manager_, &packages_, &*spares_, logs_, assignment, &ending_)
+        .Run();
     running.done = true;
   });
 }

@@ -9,6 +9,8 @@
 #include <chrono>
 #include <cstdint>
 #include <list>
+#include <optional>
+#include <string>
 #include <thread>
 
 #include "flame/base/mutex.h"
@@ -16,12 +18,14 @@
 #include "flame/session/launch.h"
 #include "flame/session/packages.h"
 #include "flame/session/session_manager.h"
+#include "flame/session/spares.h"
 
 namespace flame {
 
 struct ExecutorOptions {
   LaunchOptions launch;
   PackageOptions packages;
+  SpareOptions spares;
   /// From the start of the process until it accepts connections: imports are slow.
   std::chrono::milliseconds start_timeout = std::chrono::seconds(120);
   /// For OnSessionEnter, which may load a model.
@@ -31,6 +35,8 @@ struct ExecutorOptions {
   std::chrono::milliseconds kill_grace = std::chrono::seconds(5);
   /// Standard output and error of an instance are cut when either grows beyond this.
   int64_t output_limit = 64 << 20;
+  /// Bytes of an answer of an instance; -1 = no limit.
+  int max_reply = -1;
 };
 
 class ExecutorPool {
@@ -41,9 +47,7 @@ class ExecutorPool {
   ~ExecutorPool();
 
   /// What services are told the manager's address is. REQUIRES: before Launch().
-  void SetEndpoint(std::string endpoint) {
-    options_.launch.endpoint = std::move(endpoint);
-  }
+  void SetEndpoint(std::string endpoint);
   /// Returns at once; the manager hears of the rest.
   void Launch(Assignment assignment);
   /// Kill every instance without a word, whatever it does.
@@ -57,11 +61,12 @@ class ExecutorPool {
     std::atomic<bool> done{false};
   };
 
-  ExecutorOptions options_;  // Constant after the first Launch().
+  ExecutorOptions options_;  // Constant after SetEndpoint().
   SessionManager* const manager_;
   InstanceLogs* const logs_;
   std::atomic<bool> ending_{false};
   Packages packages_;
+  std::optional<Spares> spares_;  // Constant after SetEndpoint().
 
   Mutex mutex_;
   std::list<Running> running_ GUARDED_BY(mutex_);

@@ -4,10 +4,10 @@
 
 #include "flame/base/error.h"
 #include "flame/base/log.h"
-#include "flame/session/grpc_status.h"
+#include "flame/session/dialect.h"
 #include "flame/session/names.h"
 #include "flame/session/refusal.h"
-#include "flame/session/watch_queue.h"
+#include "flame/session/task_streams.h"
 #include "flame/v1/frontend.grpc.pb.h"
 
 namespace flame {
@@ -19,181 +19,9 @@ using grpc::CallbackServerContext;
 /// Of a list's common data: clients take answers of 4 MiB by default.
 constexpr int64_t kListBytes = 2 << 20;
 
-grpc::ServerUnaryReactor* Answer(CallbackServerContext* context, const Status& status) {
-  auto* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpc(status));
-  return reactor;
-}
-
-template <typename Message>
-grpc::ServerUnaryReactor* Answer(CallbackServerContext* context,
-                                 arrow::Result<Message> result, Message* response) {
-  if (result.ok()) *response = *std::move(result);
-  return Answer(context, result.status());
-}
-
-/// What clients see as an answer with a code of -1, and what as an error.
-grpc::ServerUnaryReactor* AnswerResult(CallbackServerContext* context,
-                                       const Status& status, v1::Result* response) {
-  if (!IsStateRefusal(status)) return Answer(context, status);
-  response->set_return_code(-1);
-  response->set_message(status.message());
-  return Answer(context, Status::OK());
-}
-
 Status Missing(std::string_view what) {
   return InvalidRefusal(fmt::format("{} is missing", what));
 }
-
-/// Writes a session's tasks one by one, as fast as the client reads.
-class ListReactor final : public grpc::ServerWriteReactor<v1::Task> {
- public:
-  ListReactor(SessionManager* manager, std::string session)
-      : manager_(manager), session_(std::move(session)) {
-    Next();
-  }
-  void OnWriteDone(bool ok) override {
-    if (ok)
-      Next();
-    else
-      Finish(grpc::Status::CANCELLED);
-  }
-  void OnDone() override { delete this; }
-
- private:
-  void Next() {
-    auto task = manager_->NextTask(session_, &after_);
-    if (!task.ok() || !*task) {
-      Finish(ToGrpc(task.status()));
-      return;
-    }
-    task_ = **std::move(task);
-    StartWrite(&task_);
-  }
-
-  SessionManager* const manager_;
-  const std::string session_;
-  uint64_t after_ = 0;
-  v1::Task task_;  // Being written.
-};
-
-/// Writes the news of a WatchQueue to a stream, one message at a time. `Reactor` is
-/// gRPC's class for the kind of stream.
-template <typename Reactor>
-class WatchReactor : public Reactor {
- public:
-  /// `more` = the client may add watches.
-  WatchReactor(SessionManager* manager, bool more)
-      : queue_(std::make_shared<WatchQueue>(manager, [this] { Pump(); })), more_(more) {}
-
-  void OnWriteDone(bool ok) override {
-    if (!ok) {
-      End(grpc::Status::CANCELLED);
-      return;
-    }
-    {
-      MutexLock lock(mutex_);
-      writing_ = false;
-    }
-    Pump();
-  }
-  void OnCancel() override { End(grpc::Status::CANCELLED); }
-  void OnDone() override {
-    queue_->Close();
-    delete this;
-  }
-
- protected:
-  void Watch(const v1::WatchTaskRequest& request) {
-    const Status added = queue_->Add(request.session_id(), request.task_id());
-    if (!added.ok()) End(ToGrpc(added));
-  }
-  void NoMore() {
-    {
-      MutexLock lock(mutex_);
-      more_ = false;
-    }
-    Pump();
-  }
-  void End(const grpc::Status& status) {
-    MutexLock lock(mutex_);
-    EndLocked(status);
-  }
-
- private:
-  void EndLocked(const grpc::Status& status) REQUIRES(mutex_) {
-    if (std::exchange(ended_, true)) return;
-    Reactor::Finish(status);
-  }
-
-  void Pump() {
-    for (;;) {
-      {
-        MutexLock lock(mutex_);
-        if (ended_ || writing_) return;  // OnWriteDone() looks again.
-        if (looking_) {
-          look_again_ = true;
-          return;
-        }
-        looking_ = true;
-        look_again_ = false;
-      }
-      auto task = queue_->Take();
-      MutexLock lock(mutex_);
-      looking_ = false;
-      if (!task.ok()) {
-        EndLocked(ToGrpc(task.status()));
-      } else if (*task && !ended_) {
-        message_ = **std::move(task);
-        writing_ = true;
-        Reactor::StartWrite(&message_);
-      } else if (look_again_) {
-        continue;
-      } else if (!more_ && queue_->Finished()) {
-        EndLocked(grpc::Status::OK);
-      }
-      return;
-    }
-  }
-
-  const std::shared_ptr<WatchQueue> queue_;
-  v1::Task message_;  // Being written.
-
-  Mutex mutex_;
-  bool more_ GUARDED_BY(mutex_);
-  bool writing_ GUARDED_BY(mutex_) = false;
-  bool looking_ GUARDED_BY(mutex_) = false;
-  bool look_again_ GUARDED_BY(mutex_) = false;
-  bool ended_ GUARDED_BY(mutex_) = false;
-};
-
-class WatchOneReactor final : public WatchReactor<grpc::ServerWriteReactor<v1::Task>> {
- public:
-  WatchOneReactor(SessionManager* manager, const v1::WatchTaskRequest& request)
-      : WatchReactor(manager, /*more=*/false) {
-    Watch(request);
-  }
-};
-
-class WatchManyReactor final
-    : public WatchReactor<grpc::ServerBidiReactor<v1::WatchTaskRequest, v1::Task>> {
- public:
-  explicit WatchManyReactor(SessionManager* manager)
-      : WatchReactor(manager, /*more=*/true) {
-    StartRead(&request_);
-  }
-  void OnReadDone(bool ok) override {
-    if (!ok) {
-      NoMore();
-      return;
-    }
-    Watch(request_);
-    StartRead(&request_);
-  }
-
- private:
-  v1::WatchTaskRequest request_;
-};
 
 }  // namespace
 
@@ -202,7 +30,7 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
   using Unary = grpc::ServerUnaryReactor;
 
  public:
-  explicit Service(SessionManager* manager) : manager_(manager) {}
+  Service(SessionManager* manager, bool strict) : manager_(manager), dialect_(strict) {}
 
   Unary* RegisterApplication(Context* context,
                              const v1::RegisterApplicationRequest* request,
@@ -234,7 +62,8 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
   Unary* ListApplication(Context* context, const v1::ListApplicationRequest* request,
                          v1::ApplicationList* response) override {
     for (v1::Application& application : manager_->ListApplications()) {
-      if (request->has_state() && application.status().state() != request->state())
+      if (!dialect_.strict() && request->has_state() &&
+          application.status().state() != request->state())
         continue;
       *response->add_applications() = std::move(application);
     }
@@ -242,6 +71,7 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
   }
   Unary* ListApplications(Context* context, const v1::ListApplicationRequest* request,
                           v1::ApplicationList* response) override {
+    if (dialect_.strict()) return Unknown(context);
     return ListApplication(context, request, response);
   }
 
@@ -253,6 +83,7 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
   }
   Unary* ListExecutors(Context* context, const v1::ListExecutorRequest* request,
                        v1::ExecutorList* response) override {
+    if (dialect_.strict()) return Unknown(context);
     return ListExecutor(context, request, response);
   }
   Unary* ListNodes(Context* context, const v1::ListNodesRequest* request,
@@ -294,19 +125,24 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
   }
   Unary* GetSession(Context* context, const v1::GetSessionRequest* request,
                     v1::Session* response) override {
-    return Answer(context, manager_->GetSession(request->session_id()), response);
+    return Answer(context, manager_->GetSession(request->session_id()), response,
+                  /*changed=*/false);
   }
   Unary* ListSession(Context* context, const v1::ListSessionRequest* request,
                      v1::SessionList* response) override {
     const v1::SessionState state = request->state();
+    const bool filter = !dialect_.strict();
     for (v1::Session& session : manager_->ListSessions(
-             request->has_application() ? &request->application() : nullptr,
-             request->has_state() ? &state : nullptr, kListBytes))
+             filter && request->has_application() ? &request->application() : nullptr,
+             filter && request->has_state() ? &state : nullptr, kListBytes)) {
+      dialect_.Answered(&session, /*changed=*/false);
       *response->add_sessions() = std::move(session);
+    }
     return Answer(context, Status::OK());
   }
   Unary* ListSessions(Context* context, const v1::ListSessionRequest* request,
                       v1::SessionList* response) override {
+    if (dialect_.strict()) return Unknown(context);
     return ListSession(context, request, response);
   }
 
@@ -323,23 +159,58 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
   }
   grpc::ServerWriteReactor<v1::Task>* WatchTask(
       Context* context, const v1::WatchTaskRequest* request) override {
-    return new WatchOneReactor(manager_, *request);
+    return new WatchOneReactor(manager_, *request, dialect_);
   }
   grpc::ServerBidiReactor<v1::WatchTaskRequest, v1::Task>* WatchTasks(
       Context* context) override {
-    return new WatchManyReactor(manager_);
+    auto* reactor = new WatchManyReactor(manager_, dialect_);
+    if (dialect_.strict()) reactor->Refuse(kUnknown);
+    return reactor;
   }
   grpc::ServerWriteReactor<v1::Task>* ListTask(
       Context* context, const v1::ListTaskRequest* request) override {
-    return new ListReactor(manager_, request->session_id());
+    return new ListReactor(manager_, request->session_id(), dialect_);
   }
   grpc::ServerWriteReactor<v1::Task>* ListTasks(
       Context* context, const v1::ListTaskRequest* request) override {
-    return new ListReactor(manager_, request->session_id());
+    if (!dialect_.strict())
+      return new ListReactor(manager_, request->session_id(), dialect_);
+    return new RefusedList(kUnknown);
   }
 
  private:
+  Unary* Answer(Context* context, const Status& status) {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(dialect_.StatusOf(status));
+    return reactor;
+  }
+  template <typename Message>
+  Unary* Answer(Context* context, arrow::Result<Message> result, Message* response,
+                [[maybe_unused]] bool changed = true) {
+    if (result.ok()) *response = *std::move(result);
+    if constexpr (std::is_same_v<Message, v1::Session>)
+      dialect_.Answered(response, changed);
+    if constexpr (std::is_same_v<Message, v1::Task>) dialect_.Answered(response);
+    return Answer(context, result.status());
+  }
+  /// What clients see as an answer with a code of -1, and what as an error.
+  Unary* AnswerResult(Context* context, const Status& status, v1::Result* response) {
+    if (!IsStateRefusal(status)) return Answer(context, status);
+    response->set_return_code(-1);
+    response->set_message(status.message());
+    return Answer(context, Status::OK());
+  }
+  /// A later name of a call.
+  static Unary* Unknown(Context* context) {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(kUnknown);
+    return reactor;
+  }
+
+  static inline const grpc::Status kUnknown{grpc::StatusCode::UNIMPLEMENTED, ""};
+
   SessionManager* const manager_;
+  const Dialect dialect_;
 };
 
 Frontend::Frontend() = default;
@@ -347,7 +218,7 @@ Frontend::Frontend() = default;
 arrow::Result<std::unique_ptr<Frontend>> Frontend::Open(const FrontendOptions& options,
                                                         SessionManager* manager) {
   std::unique_ptr<Frontend> frontend(new Frontend());
-  frontend->service_ = std::make_unique<Service>(manager);
+  frontend->service_ = std::make_unique<Service>(manager, options.strict_upstream);
   auto credentials = grpc::InsecureServerCredentials();
   if (!options.certificates.empty()) {
     grpc::SslServerCredentialsOptions tls;

@@ -23,6 +23,8 @@ struct FrontendOptions {
   std::string key;
   /// Bytes of a request.
   int max_message = 64 << 20;
+  /// See dialect.h.
+  bool strict_upstream = false;
   /// Served on the same address; borrowed, and outlives the door. Null = none.
   grpc::Service* more = nullptr;
 };

@@ -268,6 +268,7 @@ void RemoveLeftovers(const LaunchOptions& options) {
       if (IsOurs(entry.path().filename().string())) RemoveAll(entry.path().string());
     }
   }
+  RemoveAll(options.work_dir + "/.spares");
   if (options.package_dir.empty()) return;
   KillByEnvironment(kInstallVariable, options.package_dir + "/");
   RemoveAll(options.package_dir);

@@ -127,7 +127,9 @@ arrow::Result<std::unique_ptr<ChildProcess>> ChildProcess::Start(
   const Descriptor output(output_fd);
   ARROW_ASSIGN_OR_RAISE(const int error_fd, OpenLog(spec.error_file));
   const Descriptor error(error_fd);
-  const Descriptor input(open(spec.input_file.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor input(spec.input >= 0
+                             ? fcntl(spec.input, F_DUPFD_CLOEXEC, 3)
+                             : open(spec.input_file.c_str(), O_RDONLY | O_CLOEXEC));
   if (input.get() < 0) return ErrnoError(errno, "open", spec.input_file);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoError(errno, "make", "a pipe");

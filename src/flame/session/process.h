@@ -1,8 +1,8 @@
 // ChildProcess: a service's process with all that it starts. It has a process group of
 // its own; ending it means the group, and nothing is left to reap.
 //
-// Confined to the thread that started it: the kernel kills the child when that thread, or
-// the whole server, goes without a word.
+// Used by one thread at a time. The kernel kills the child when the thread that started
+// it, or the whole server, goes without a word.
 #pragma once
 
 #include <chrono>
@@ -22,6 +22,7 @@ struct ProcessSpec {
   EnvironmentMap environment;  // All of it: nothing is inherited.
   std::string directory;
   std::string input_file = "/dev/null";
+  int input = -1;           // Instead of the file: borrowed for Start().
   std::string output_file;  // Standard output, truncated.
   std::string error_file;   // Standard error, truncated.
 };

@@ -16,9 +16,10 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kAsk{100};
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& socket_path) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& socket_path,
+                                           int max_reply) {
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetMaxReceiveMessageSize(max_reply);
   arguments.SetMaxSendMessageSize(-1);
   // The file is there before anybody listens: try again soon.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 10);
@@ -41,8 +42,8 @@ std::string BytesOf(const grpc::ByteBuffer& buffer) {
 
 }  // namespace
 
-ShimClient::ShimClient(const std::string& socket_path)
-    : channel_(MakeChannel(socket_path)) {}
+ShimClient::ShimClient(const std::string& socket_path, int max_reply)
+    : channel_(MakeChannel(socket_path, max_reply)) {}
 
 bool ShimClient::AwaitConnected(milliseconds patience) {
   return channel_->WaitForConnected(std::chrono::system_clock::now() + patience);

@@ -17,7 +17,8 @@ namespace flame {
 
 class ShimClient {
  public:
-  explicit ShimClient(const std::string& socket_path);
+  /// Of replies that are larger than `max_reply` bytes nothing is taken; -1 = no limit.
+  explicit ShimClient(const std::string& socket_path, int max_reply = -1);
 
   /// Wait up to `patience` for the service to accept connections.
   bool AwaitConnected(std::chrono::milliseconds patience);

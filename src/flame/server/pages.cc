@@ -1,4 +1,4 @@
-#include "pages.h"
+#include "flame/server/pages.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "options.h"
+#include "flame/server/cache_options.h"
 
 #include <algorithm>
 #include <filesystem>

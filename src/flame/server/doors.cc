@@ -1,4 +1,4 @@
-#include "doors.h"
+#include "flame/server/doors.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>

@@ -1,0 +1,214 @@
+#include "flame/session/spares.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "flame/base/error.h"
+#include "flame/base/log.h"
+#include "flame/storage/uuid.h"
+
+namespace flame {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+namespace fs = std::filesystem;
+
+constexpr char kWorker[] = "flamepy.runner.runpy";
+constexpr char kSpare[] = "flamepy.runner.spare";
+/// How often one is looked at that starts, and those that wait.
+constexpr milliseconds kStarting{10};
+constexpr milliseconds kWaiting{1000};
+constexpr int64_t kTailBytes = 500;
+
+}  // namespace
+
+Spares::Spares(SpareOptions options, LaunchOptions launch)
+    : options_(std::move(options)), launch_(std::move(launch)) {
+  std::error_code ignored;
+  fs::remove_all(options_.directory, ignored);
+  if (options_.count > 0) thread_ = std::thread([this] { Run(); });
+}
+
+Spares::~Spares() {
+  {
+    MutexLock lock(mutex_);
+    stopped_ = true;
+    changed_.NotifyAll();
+  }
+  if (thread_.joinable()) thread_.join();
+  std::error_code ignored;
+  fs::remove_all(options_.directory, ignored);
+}
+
+std::optional<Spares::Line> Spares::LineOf(const v1::ApplicationSpec& spec) const {
+  const int size = spec.arguments_size();
+  if (options_.count <= 0 || size < 2 || spec.arguments(size - 1) != kWorker ||
+      spec.arguments(size - 2) != "-m")
+    return std::nullopt;
+  const auto process = BuildProcess(launch_, spec, InstanceFiles());
+  if (!process.ok()) return std::nullopt;
+  return Line{process->program, process->arguments, process->environment};
+}
+
+std::optional<Spares::Claimed> Spares::Claim(const Line& line) {
+  MutexLock lock(mutex_);
+  const auto found = kept_.find(line);
+  if (found == kept_.end()) return std::nullopt;
+  auto& spares = found->second.spares;
+  for (auto at = spares.begin(); at != spares.end(); ++at) {
+    if (!at->ready || at->child->AwaitExit(milliseconds(0))) continue;
+    Claimed claimed(std::move(at->child), at->socket, std::exchange(at->orders, -1));
+    std::error_code ignored;
+    fs::remove_all(at->directory, ignored);
+    spares.erase(at);
+    return claimed;
+  }
+  return std::nullopt;
+}
+
+Spares::Claimed::~Claimed() {
+  if (orders_ >= 0) close(orders_);
+}
+
+std::unique_ptr<ChildProcess> Spares::Claimed::Order(const ProcessSpec& process,
+                                                     const std::string& guard) {
+  std::string body;
+  for (const std::string& field :
+       {process.directory, process.output_file, process.error_file, guard})
+    body.append(field).push_back('\0');
+  for (const auto& [name, value] : process.environment)
+    body.append(name).append("=").append(value).push_back('\0');
+  const auto size = static_cast<uint32_t>(body.size());
+  std::string message(sizeof size, '\0');
+  std::memcpy(message.data(), &size, sizeof size);
+  message += body;
+  for (size_t sent = 0; sent < message.size();) {
+    const ssize_t more =
+        send(orders_, message.data() + sent, message.size() - sent, MSG_NOSIGNAL);
+    if (more < 0 && errno == EINTR) continue;
+    if (more <= 0) return nullptr;
+    sent += static_cast<size_t>(more);
+  }
+  return std::move(child_);
+}
+
+void Spares::Used(const Line& line) {
+  if (options_.count <= 0) return;
+  MutexLock lock(mutex_);
+  kept_[line].used = steady_clock::now();
+  changed_.NotifyAll();
+}
+
+void Spares::Run() {
+  MutexLock lock(mutex_);
+  while (!stopped_) {
+    std::list<Spare> ended;
+    bool starting = false;
+    for (auto at = kept_.begin(); at != kept_.end();) {
+      const bool stays = Tend(at->first, &at->second, &ended);
+      for (const Spare& spare : at->second.spares) starting = starting || !spare.ready;
+      at = stays ? std::next(at) : kept_.erase(at);
+    }
+    // One at a time: the machine has better things to do than to start many at once.
+    for (auto& [line, kept] : kept_) {
+      if (starting || static_cast<int64_t>(kept.spares.size()) >= options_.count ||
+          steady_clock::now() < kept.not_before)
+        continue;
+      auto spare = Start(line);
+      if (spare.ok()) {
+        kept.spares.push_back(*std::move(spare));
+        starting = true;
+      } else {
+        kept.not_before = steady_clock::now() + options_.idle_limit;
+        FLAME_LOG_INFO(session, "no spare instance: {}", spare.status().message());
+      }
+    }
+    if (!ended.empty()) {
+      lock.Unlock();
+      for (Spare& spare : ended) End(&spare);
+      lock.Lock();
+      continue;
+    }
+    if (!stopped_)
+      changed_.WaitUntil(lock, steady_clock::now() + (starting ? kStarting : kWaiting));
+  }
+  for (auto& [line, kept] : kept_) {
+    for (Spare& spare : kept.spares) End(&spare);
+  }
+  kept_.clear();
+}
+
+bool Spares::Tend(const Line& line, Kept* kept, std::list<Spare>* ended) {
+  const auto now = steady_clock::now();
+  const bool idle = now - kept->used > options_.idle_limit;
+  for (auto at = kept->spares.begin(); at != kept->spares.end();) {
+    char word = 0;
+    if (!at->ready && recv(at->orders, &word, 1, MSG_DONTWAIT) == 1) at->ready = true;
+    const bool dead = at->child->AwaitExit(milliseconds(0));
+    const bool late = !at->ready && now - at->started > options_.start_timeout;
+    const auto next = std::next(at);
+    if (dead || late) {
+      // The published client's Python has no such module: then there are none.
+      FLAME_LOG_INFO(session, "a spare instance of {} {}: {}", line.program,
+                     dead ? "ended" : "is not ready in time",
+                     TailOf(at->directory + "/spare.err", kTailBytes));
+      kept->not_before = now + options_.idle_limit;
+    }
+    if (dead || late || idle) ended->splice(ended->end(), kept->spares, at);
+    at = next;
+  }
+  return !idle;
+}
+
+arrow::Result<Spares::Spare> Spares::Start(const Line& line) const {
+  Spare spare;
+  const std::string id = NewUuid();
+  spare.directory = options_.directory + "/" + id;
+  spare.socket = fmt::format("{}/{}.sock", launch_.socket_dir, id);
+  spare.started = steady_clock::now();
+  std::error_code error;
+  fs::create_directories(spare.directory, error);
+  if (error) return ErrnoError(error.value(), "create", spare.directory);
+  ProcessSpec process;
+  process.program = line.program;
+  process.arguments = line.arguments;
+  process.arguments.back() = kSpare;
+  process.environment = line.environment;
+  process.environment["FLAME_INSTANCE_ENDPOINT"] = spare.socket;
+  for (const char* name : {"TMPDIR", "TEMP", "TMP"})
+    process.environment[name] = spare.directory;
+  process.directory = spare.directory;
+  process.output_file = spare.directory + "/spare.out";
+  process.error_file = spare.directory + "/spare.err";
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return ErrnoError(errno, "make", "a pair of sockets");
+  process.input = ends[1];
+  auto child = ChildProcess::Start(process);
+  close(ends[1]);
+  if (!child.ok()) {
+    close(ends[0]);
+    return child.status();
+  }
+  spare.orders = ends[0];
+  spare.child = *std::move(child);
+  return spare;
+}
+
+void Spares::End(Spare* spare) {
+  if (spare->child) spare->child->End(milliseconds(0));
+  if (spare->orders >= 0) close(std::exchange(spare->orders, -1));
+  std::error_code ignored;
+  fs::remove_all(spare->directory, ignored);
+}
+
+}  // namespace flame

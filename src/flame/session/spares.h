@@ -1,0 +1,113 @@
+// Spares: Python processes that have imported the Runner's worker already and wait for a
+// session. One that is claimed gets its orders (folder, files, environment) and becomes
+// an instance as any other; it never serves a second session.
+//
+// A line (program, arguments, environment) that an instance was started with has spares
+// for as long as it is in use, and a while longer.
+//
+// Thread-safe. Spares are started on a thread of its own, which lives as long as they
+// may: the kernel kills them when it goes.
+#pragma once
+
+#include <chrono>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "flame/base/mutex.h"
+#include "flame/session/launch.h"
+#include "flame/session/process.h"
+
+namespace flame {
+
+struct SpareOptions {
+  /// Kept ready for each line; 0 = none.
+  int64_t count = 2;
+  /// Ours alone; what is left there by an earlier server is removed at the start.
+  std::string directory;
+  /// Spares of a line go when no instance was started with it for so long.
+  std::chrono::milliseconds idle_limit = std::chrono::minutes(10);
+  /// One that is not ready by then never will be, nor others of its line for that long.
+  std::chrono::milliseconds start_timeout = std::chrono::minutes(2);
+};
+
+class Spares {
+ public:
+  /// What an instance is started with, apart from what is its own.
+  struct Line {
+    std::string program;
+    std::vector<std::string> arguments;
+    EnvironmentMap environment;
+    auto operator<=>(const Line&) const = default;
+  };
+
+  Spares(SpareOptions options, LaunchOptions launch);
+  /// Ends all that were not claimed.
+  ~Spares();
+  Spares(const Spares&) = delete;
+  Spares& operator=(const Spares&) = delete;
+
+  /// nullopt when the application is not one of Python running the Runner's worker.
+  std::optional<Line> LineOf(const v1::ApplicationSpec& spec) const;
+
+  /// A process that was claimed, and waits for its orders.
+  class Claimed {
+   public:
+    Claimed(std::unique_ptr<ChildProcess> child, std::string socket, int orders)
+        : child_(std::move(child)), socket_(std::move(socket)), orders_(orders) {}
+    ~Claimed();
+    Claimed(Claimed&& other) noexcept
+        : child_(std::move(other.child_)),
+          socket_(std::move(other.socket_)),
+          orders_(std::exchange(other.orders_, -1)) {}
+    Claimed& operator=(Claimed&&) = delete;
+    /// Where it will listen.
+    const std::string& socket() const { return socket_; }
+    /// Let it become the instance that `process` describes, and have its process; null
+    /// when it is gone. `guard` is a folder for PYTHONPATH (python_guard.h).
+    std::unique_ptr<ChildProcess> Order(const ProcessSpec& process,
+                                        const std::string& guard);
+
+   private:
+    std::unique_ptr<ChildProcess> child_;
+    std::string socket_;
+    int orders_;
+  };
+  std::optional<Claimed> Claim(const Line& line);
+  /// An instance of it has started well: have spares from now on.
+  void Used(const Line& line);
+
+ private:
+  struct Spare {
+    std::unique_ptr<ChildProcess> child;
+    std::string socket, directory;
+    int orders = -1;  // Our end of its standard input.
+    bool ready = false;
+    std::chrono::steady_clock::time_point started;
+  };
+  struct Kept {
+    std::list<Spare> spares;
+    std::chrono::steady_clock::time_point used;
+    std::chrono::steady_clock::time_point not_before;  // After one that failed.
+  };
+
+  void Run();
+  /// Look after one line; false = forget it. What is to be ended is moved to `ended`.
+  bool Tend(const Line& line, Kept* kept, std::list<Spare>* ended) REQUIRES(mutex_);
+  arrow::Result<Spare> Start(const Line& line) const;
+  static void End(Spare* spare);
+
+  const SpareOptions options_;
+  const LaunchOptions launch_;
+
+  Mutex mutex_;
+  CondVar changed_;
+  std::map<Line, Kept> kept_ GUARDED_BY(mutex_);
+  bool stopped_ GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // Constant after construction.
+};
+
+}  // namespace flame

@@ -1,0 +1,196 @@
+"""Workers of the Runner that are started in advance: fast, and in nothing else different from any other instance."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tarfile
+import uuid
+from pathlib import Path
+
+import pytest
+from flamepy import Client
+from flamepy.core.sessions import SessionAttributes, connect
+from flamepy.runner.payloads import dumps
+from flamepy.runner.types import RunnerContext, RunnerRequest
+from harness.session_manager import application
+from harness.stock import PYTHON
+from harness.wait import until
+
+WORKER = {"command": sys.executable, "arguments": ["-m", "flamepy.runner.runpy"]}
+
+
+def _call(path):
+    """Of a worker: what it can tell of itself."""
+    import os
+    import sys
+    import tempfile
+
+    found = __import__(path) if path else None
+    return {
+        "pid": os.getpid(),
+        "group": os.getpgrp(),
+        "cwd": os.getcwd(),
+        "environment": dict(os.environ),
+        "first": sys.path[0],
+        "paths": sys.path[1:],
+        "temporary": tempfile.gettempdir(),
+        "argv": [os.path.basename(word) for word in sys.argv],
+        "mark": getattr(found, "MARK", None),
+        "out": os.readlink("/proc/self/fd/1"),
+        "input": os.readlink("/proc/self/fd/0"),
+    }
+
+
+class Workers:
+    """A manager with a cache, an application, and sessions of it."""
+
+    def __init__(self, manager, cache: Client, **attributes: object):
+        self.manager = manager
+        self._cache = cache
+        self.connection = connect(manager.endpoint)
+        self.connection.register_application("app", {**WORKER, **attributes})
+
+    def session(self):
+        name = f"app/{uuid.uuid4().hex}"
+        _call.__module__ = "__main__"  # By value: workers do not have this file.
+        reference = self._cache.put_object(name, dumps(RunnerContext(_call)))
+        return self.connection.create_session(
+            SessionAttributes("app", common_data=reference.encode())
+        )
+
+    def ask(self, session, module: str = "") -> dict:
+        from flamepy.core.refs import ObjectRef
+
+        request = RunnerRequest(None, (module,), None)
+        return self._cache.get_object(ObjectRef.decode(session.invoke(dumps(request))))
+
+    def spares(self) -> set[int]:
+        """Processes that wait."""
+        found = set()
+        for pid in self.manager.instances():
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                where = os.readlink(f"/proc/{pid}/cwd")
+            except OSError:
+                continue
+            if b"flamepy.runner.spare" in line and "/.spares/" in where:
+                found.add(pid)
+        return found
+
+    def await_ready(self, count: int = 1) -> set[int]:
+        """So many have said that they wait: their files are made, and what they import is there."""
+        return until(
+            lambda: (
+                (ready := {p for p in self.spares() if _waits(p)}) and len(ready) >= count and ready
+            ),
+            f"{count} spares are ready",
+            60,
+        )
+
+
+def _waits(pid: int) -> bool:
+    """In recv, which is the last thing that a spare does."""
+    try:
+        return Path(f"/proc/{pid}/syscall").read_text().split()[0] in ("45", "0", "207")
+    except (OSError, IndexError):
+        return False
+
+
+@pytest.fixture
+def workers(managers, server_factory):
+    opened = []
+
+    def start(*flags: str, **attributes: object) -> Workers:
+        cache = server_factory("none")
+        manager = managers(
+            "none", "--cache-endpoint", cache.endpoint, "--python", sys.executable, *flags
+        )
+        client = Client(cache.endpoint)
+        opened.append(client)
+        return Workers(manager, client, **attributes)
+
+    yield start
+    for client in opened:
+        client.close()
+
+
+def test_a_session_gets_a_process_that_was_there_before(workers):
+    running = workers("--spares", "1")
+    first = running.session()
+    cold = running.ask(first)
+    spares = running.await_ready()
+    second = running.session()
+    warm = running.ask(second)
+    assert cold["pid"] not in spares
+    assert warm["pid"] in spares
+    assert warm["group"] == warm["pid"]
+    # Neither its own variables nor anything else is another's.
+    own = {"FLAME_INSTANCE_ENDPOINT", "TMPDIR", "TEMP", "TMP"}
+    assert warm["environment"].keys() == cold["environment"].keys()
+    for name, value in cold["environment"].items():
+        assert (warm["environment"][name] == value) is (name not in own), name
+    for seen in (cold, warm):
+        assert seen["first"] == seen["cwd"]
+        assert seen["temporary"] == f"{seen['cwd']}/work/app/tmp"
+        assert seen["out"] == f"{seen['cwd']}/{os.path.basename(seen['cwd'])}.out"
+        assert seen["input"] == "/dev/null"
+        assert seen["argv"] == ["runpy.py"]
+    assert warm["paths"] == cold["paths"]
+    # It serves this session only, and goes with it.
+    second.close()
+    until(lambda: not Path(f"/proc/{warm['pid']}").exists(), "it is gone")
+    third = running.session()
+    assert running.ask(third)["pid"] not in (cold["pid"], warm["pid"])
+    running.manager.stop()
+    assert not running.manager.instances()
+
+
+def test_a_package_that_has_its_own_version_of_a_module_gets_it(workers, tmp_path):
+    source = tmp_path / "uuid.py"  # Which every worker has imported when its package comes.
+    source.write_text(Path(uuid.__file__).read_text() + "\nMARK = 'the package'\n")
+    archive = tmp_path / "package.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(source, "uuid.py")
+    running = workers("--spares", "1", installer="python", url=f"file://{archive}")
+    assert running.ask(running.session(), "uuid")["mark"] == "the package"
+    spares = running.await_ready()
+    warm = running.ask(running.session(), "uuid")
+    assert warm["pid"] in spares
+    assert warm["mark"] == "the package"
+    assert "/.python" not in warm["environment"]["PYTHONPATH"]
+
+
+def test_spares_that_die_cost_nothing_but_time(workers):
+    running = workers("--spares", "2")
+    running.ask(running.session())
+    for pid in running.await_ready(2):
+        os.kill(pid, signal.SIGKILL)
+    session = running.session()
+    assert running.ask(session)["pid"]
+    assert session.events in (None, [])
+
+
+def test_spares_die_with_a_manager_that_is_killed(workers):
+    running = workers("--spares", "2")
+    running.ask(running.session())
+    spares = running.await_ready(2)
+    running.manager.kill()
+    until(lambda: not spares & set(running.manager.instances()), "they are gone")
+
+
+def test_a_python_without_our_sdk_has_none(workers):
+    running = workers("--spares", "1", command=str(PYTHON))
+    assert running.ask(running.session())["pid"]
+    until(lambda: "a spare instance of" in running.manager.log(), "it was tried")
+    assert "No module named flamepy.runner.spare" in running.manager.log()
+    assert running.ask(running.session())["pid"]
+    assert running.manager.log().count("a spare instance of") == 1
+
+
+def test_other_services_have_none(workers):
+    running = workers("--spares", "1", **application())
+    session = running.connection.create_session(SessionAttributes("app"))
+    assert session.invoke(b"echo x") == b"x"
+    assert running.spares() == set()
