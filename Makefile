@@ -40,7 +40,7 @@ clean: ## Remove what was built; data and .venv stay
 .PHONY: test
 test: unit asan-unit ## Everything that CI runs: unit tests, sanitizers, SDK, end to end, conformance, faults
 	@# At the same time: they wait more than they work.
-	@$(MAKE) --no-print-directory -j2 --output-sync=target asan-e2e python-test
+	@$(MAKE) --no-print-directory -j3 --output-sync=target asan-e2e sdk-test e2e-test
 
 .PHONY: fast
 fast: unit ## Unit tests and the SDK's own, in about a minute
@@ -50,9 +50,13 @@ fast: unit ## Unit tests and the SDK's own, in about a minute
 unit: build
 	$(CTEST) --test-dir build
 
-.PHONY: python-test
-python-test: build
-	$(PYTHON) -m pytest -q python/tests tests
+.PHONY: sdk-test
+sdk-test: build
+	$(PYTHON) -m pytest -q python/tests
+
+.PHONY: e2e-test
+e2e-test: build
+	$(PYTHON) -m pytest -q tests
 
 .PHONY: asan
 asan: asan-unit asan-e2e ## Unit and end-to-end tests under AddressSanitizer and UBSan
