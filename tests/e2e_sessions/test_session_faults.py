@@ -215,6 +215,6 @@ def test_a_second_manager_on_the_same_port_or_storage_does_not_start(managers, t
         started = time.monotonic()
         ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         assert ended.returncode == 1, ended.stderr
-        assert ended.stderr.startswith("Error: ")
+        assert ended.stderr.startswith("Error: "), ended.stderr
         assert reason in ended.stderr
         assert time.monotonic() - started < PATIENCE
