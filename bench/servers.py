@@ -24,7 +24,7 @@ BIN = ROOT / "build/bin"
 OURS = Path(os.environ.get("FLAME_SERVER") or BIN / "flame-object-cache").resolve()
 MANAGER = Path(os.environ.get("FLAME_SESSION_MANAGER") or BIN / "flame-session-manager").resolve()
 BARE = BIN / "bare_flight_server"
-_SPARES = "--warm-instances"
+_SPARES = "--spares"
 
 
 class Server:

@@ -15,7 +15,7 @@ import pytest
 from fake_manager import until
 from flamepy.core.errors import NoInstance, TaskFailed
 from flamepy.core.server_program import is_running
-from flamepy.runner import Runner
+from flamepy.runner import Runner, SessionContext
 from harness.server import port_for_restarts
 from session_manager import SessionManager
 
@@ -52,6 +52,35 @@ def test_an_instance_that_is_killed_in_a_task_fails_it_clearly(manager):
             service(int(signal.SIGKILL)).get(60)
         assert str(caught.value) not in ("", "Task failed without error message")
         assert service(0).get(60) is None
+
+
+def test_a_small_result_outlives_the_instance_that_had_not_published_it(manager):
+    """It rode along with the answer; its reference is good all the same."""
+    with Runner("answered") as rr:
+        service = rr.service(lambda: __import__("os").getpid())
+        future = service()
+        pid = future.get(60)
+        os.kill(pid, signal.SIGKILL)
+        assert flamepy.get_object(future.ref(60)) == pid
+        until(lambda: not flamepy.list_executors(), "the manager has noticed")
+        assert service().get(60) != pid
+
+
+def test_recursion_five_deep(manager):
+    """Each level waits for the next in an instance of its own, however few CPUs there are."""
+    with Runner("deep") as rr:
+
+        class Deep:
+            _session_context = SessionContext(session_id="deep-session")
+
+            def compute(self, depth):
+                if depth == 0:
+                    return 0
+                with Runner("deep") as inner:
+                    service = inner.service(type(self), autoscale=True)
+                    return 1 + service.compute(depth - 1).get(100)
+
+        assert rr.service(Deep, autoscale=True).compute(5).get(110) == 5
 
 
 def test_the_state_of_an_object_outlives_its_instance(manager):

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 # A13 (no authentication) and D12 (replicas behind one name) are no defects of one server.
 # F is tested with the SDK.
 TESTED = {
@@ -37,13 +39,14 @@ def test_every_nightly_test_is_in_the_list():
     assert marked == listed
 
 
-def test_the_status_page_names_tests_that_exist():
+@pytest.mark.parametrize("name", ["docs/status.md", "docs/operating/session-failures.md"])
+def test_the_pages_that_name_tests_name_those_that_exist(name):
     root = Path(__file__).parents[2]
-    page = (root / "docs/status.md").read_text()
+    page = (root / name).read_text()
     path = None
     for file, test in re.findall(r"`((?:python/)?tests/[\w/]+\.py)?(?:::(test_\w+))?`", page):
         if not file and not test:
             continue
         path = root / file if file else path
-        assert path.exists(), f"docs/status.md: {path}"
-        assert not test or f"def {test}(" in path.read_text(), f"docs/status.md: {path}::{test}"
+        assert path.exists(), f"{name}: {path}"
+        assert not test or f"def {test}(" in path.read_text(), f"{name}: {path}::{test}"

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ class Service(FlameService):
         word, _, rest = self.data.partition(" ")
         if word == "refuse":
             raise ValueError(rest)
+        if word == "hang-on-enter":
+            time.sleep(600)
         if word == "die-on-enter":
             print("no model here", file=sys.stderr)
             os._exit(7)
@@ -34,6 +37,8 @@ class Service(FlameService):
             from flamepy.core.cache import put_object
 
             put_object(key, "good bye")
+        if self.data == "hang-on-leave":
+            time.sleep(600)
 
     def _note(self, text):
         """One line in the file that the common data names, if it names one."""
@@ -98,6 +103,23 @@ class Service(FlameService):
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         return str(child.pid).encode()
 
+    def do_fork_many(self, context, count):
+        """Sessions of their own, each with a child that nobody waits for."""
+        for _ in range(int(count)):
+            subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600"], start_new_session=True)
+        return b"forked"
+
+    def do_exhaust_memory(self, context, size):
+        """As under a limit of a container: what is above it, the system refuses."""
+        resource.setrlimit(resource.RLIMIT_AS, (int(size), resource.RLIM_INFINITY))
+        try:
+            hoard = []
+            while True:
+                hoard.append(bytearray(16 << 20))
+        finally:
+            hoard = None
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+
     def do_print(self, context, size):
         for _ in range(int(size) >> 20):
             sys.stderr.write("x" * (1 << 20))
@@ -116,6 +138,8 @@ class Service(FlameService):
         return str(int(inner) + 1).encode()
 
 
+if len(sys.argv) > 1 and sys.argv[1] == "ignores-sigterm":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if len(sys.argv) > 1 and sys.argv[1] == "never-listens":
     time.sleep(600)
 if len(sys.argv) > 1 and sys.argv[1] == "ends-at-once":
