@@ -127,6 +127,17 @@ int renameat(int from_directory, const char* from, int to_directory, const char*
   ON_PATH(kName, to_directory, to);
   return real(from_directory, from, to_directory, to);
 }
+int renameat2(int from_directory, const char* from, int to_directory, const char* to,
+              unsigned flags) {
+  REAL(renameat2);
+  ON_PATH(kName, to_directory, to);
+  return real(from_directory, from, to_directory, to, flags);
+}
+int linkat(int from_directory, const char* from, int to_directory, const char* to, int flags) {
+  REAL(linkat);
+  ON_PATH(kName, to_directory, to);
+  return real(from_directory, from, to_directory, to, flags);
+}
 int unlink(const char* path) {
   REAL(unlink);
   ON_PATH(kName, AT_FDCWD, path);

@@ -45,6 +45,9 @@ class WritableFile {
   virtual arrow::Status Close() = 0;
 };
 
+/// Where Rename() keeps what it replaces while it is at it.
+inline constexpr char kReplacedSuffix[] = ".old";
+
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
@@ -70,7 +73,10 @@ class FileSystem {
   using Visitor = std::function<arrow::Status(const std::string& name, FileType type)>;
   virtual arrow::Result<bool> List(const std::string& path, const Visitor& visit) = 0;
 
-  /// False = `from`, or the directory of `to`, is not there.
+  /// Replaces `to`, in one step for everybody who looks. False = `from`, or the directory
+  /// of `to`, is not there. What was begun before the process died or an error came is
+  /// finished by the same call again, provided that `from` + kReplacedSuffix was left
+  /// alone.
   virtual arrow::Result<bool> Rename(const std::string& from, const std::string& to) = 0;
   /// False = it is not there.
   virtual arrow::Result<bool> Unlink(const std::string& path) = 0;

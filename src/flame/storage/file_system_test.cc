@@ -1,10 +1,12 @@
 #include "flame/storage/file_system.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -84,6 +86,29 @@ TEST_P(FileSystemTest, RenameReplaces) {
   ASSERT_OK_AND_EQ(true, files_->Rename("a", "b"));
   EXPECT_EQ(Read("a"), "(none)");
   EXPECT_EQ(Read("b"), "new");
+}
+
+TEST_P(FileSystemTest, ARenameThatWasInterruptedIsFinished) {
+  const std::filesystem::path from = dir_ / "root/a", to = dir_ / "root/b";
+  const std::filesystem::path old = from.string() + kReplacedSuffix;
+  // Behind each of its steps, and with what an earlier one left behind.
+  for (const int steps : {0, 1, 2, 3, 4}) {
+    Write("b", {"replaced"});
+    Write("a", {"new"});
+    if (steps == 4) Write(std::string("a") + kReplacedSuffix, {"of another time"});
+    if (steps >= 1 && steps < 4) std::filesystem::create_hard_link(to, old);
+    if (steps == 2 || steps == 3) {
+      ASSERT_EQ(renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE),
+                0);
+    }
+    if (steps == 3) std::filesystem::remove(from);
+    ASSERT_OK_AND_ASSIGN(const bool found, files_->Rename("a", "b"));
+    EXPECT_EQ(found, steps != 3) << steps;
+    EXPECT_EQ(Read("b"), "new") << steps;
+    EXPECT_EQ(Read("a"), "(none)") << steps;
+    EXPECT_FALSE(std::filesystem::exists(old)) << steps;
+    ASSERT_OK(files_->Unlink("b").status());
+  }
 }
 
 TEST_P(FileSystemTest, CreateNeverOverwrites) {

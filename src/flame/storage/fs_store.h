@@ -143,6 +143,9 @@ class FsStore final : public Store {
   arrow::Result<std::shared_ptr<const Payload>> ReadValue(const Key& key,
                                                           const Row& row) const;
   arrow::Result<std::shared_ptr<const Payload>> ReadFile(const Row& row) const;
+  /// What `row` describes, at `path`; null: no such file.
+  arrow::Result<std::shared_ptr<const Payload>> ReadFile(const Row& row,
+                                                         const std::string& path) const;
   arrow::Result<std::shared_ptr<const Patch>> ReadPatches(const Key& key,
                                                           const Row& row) const;
 

@@ -222,6 +222,7 @@ Status FsStore::RemoveLeftovers() {
     for (const auto& [key, pending] : pending_) {
       for (const auto& [file_id, path] : pending.work.renames) {
         named.insert(TemporaryPath(file_id));
+        named.insert(TemporaryPath(file_id) + kReplacedSuffix);
       }
     }
   }

@@ -102,18 +102,26 @@ Result<std::shared_ptr<const Payload>> FsStore::ReadValue(const Key& key,
 }
 
 Result<std::shared_ptr<const Payload>> FsStore::ReadFile(const Row& row) const {
-  std::string path = row.base.path;
-  std::shared_ptr<arrow::Buffer> bytes;
+  Status status;
   if (row.base.file_id != 0) {
-    // Until the commit's rename, `path` still holds the version before. Once the
-    // temporary name is gone, `path` is right.
-    ARROW_ASSIGN_OR_RAISE(bytes, files_->ReadAll(TemporaryPath(row.base.file_id)));
-    if (bytes != nullptr) path = TemporaryPath(row.base.file_id);
+    // Until the commit's rename, `path` still holds the version before. Then, for a
+    // moment, the temporary name does (FileSystem::Rename), and once it is gone, or holds
+    // something else, `path` is right.
+    auto temporary = ReadFile(row, TemporaryPath(row.base.file_id));
+    if (temporary.ok() && *temporary != nullptr) return temporary;
+    status = temporary.status();
   }
-  if (bytes == nullptr) {
-    ARROW_ASSIGN_OR_RAISE(bytes, files_->ReadAll(path));
-  }
-  if (bytes == nullptr) return Corrupt(fmt::format("the file {} is missing", path));
+  auto placed = ReadFile(row, row.base.path);
+  if (placed.ok() && *placed != nullptr) return placed;
+  ARROW_RETURN_NOT_OK(status);
+  ARROW_RETURN_NOT_OK(placed);
+  return Corrupt(fmt::format("the file {} is missing", row.base.path));
+}
+
+Result<std::shared_ptr<const Payload>> FsStore::ReadFile(const Row& row,
+                                                         const std::string& path) const {
+  ARROW_ASSIGN_OR_RAISE(const auto bytes, files_->ReadAll(path));
+  if (bytes == nullptr) return nullptr;
   FLAME_LOG_DEBUG(storage, "read path={} bytes={}", path, bytes->size());
 
   std::shared_ptr<const Payload> payload;

@@ -1,11 +1,13 @@
 // What FsStore promises beyond the contract: files, crashes, full disks, damage.
 #include "flame/storage/fs_store.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 
 #include <atomic>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -343,6 +345,30 @@ TEST_F(FsStoreTest, A7_OneBadFileDoesNotPreventStartup) {
 }
 
 // Crashes and failures
+
+TEST_F(FsStoreTest, AReadInTheMiddleOfARenameFindsTheNewVersion) {
+  ASSERT_OK(writer_->Put("a/s/o", Bytes(Large('1'))));
+  int64_t to_rename = plan_->operations();
+  ASSERT_OK(writer_->Put("a/s/probe", Bytes(Large('p'))));
+  to_rename = plan_->operations() - to_rename - 1;
+  plan_->FailAt(to_rename, EIO, /*for_ever=*/true);
+  ASSERT_OK(writer_->Put("a/s/o", Bytes(Large('2'))));
+  ASSERT_EQ(Names(".flame/tmp").size(), 1u);
+  const std::string temporary = File(".flame/tmp/" + *Names(".flame/tmp").begin());
+  EXPECT_EQ(writer_->Get("a/s/o"), Large('2'));
+  // As Rename() leaves it behind each of its steps.
+  const std::string placed = File("a/s/o.arrow"), old = temporary + kReplacedSuffix;
+  fs::create_hard_link(placed, old);
+  EXPECT_EQ(writer_->Get("a/s/o"), Large('2'));
+  ASSERT_EQ(
+      renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, placed.c_str(), RENAME_EXCHANGE),
+      0);
+  EXPECT_EQ(writer_->Get("a/s/o"), Large('2'));
+  // The next start finishes it.
+  KillAndReopen();
+  EXPECT_EQ(writer_->Get("a/s/o"), Large('2'));
+  EXPECT_TRUE(Names(".flame/tmp").empty());
+}
 
 TEST_F(FsStoreTest, A6_ACrashBetweenCommitAndRenameLosesNothing) {
   ASSERT_OK(writer_->Put("a/s/o", Bytes(Large('1'))));
