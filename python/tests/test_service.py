@@ -38,6 +38,8 @@ class Service(flamepy.FlameService):
             raise KeyError("wrong")
         if context.input == b"silent":
             raise ValueError()
+        if context.input == b"leave":
+            raise SystemExit(3)
         if context.input == b"exit":
             os._exit(3)
         return f"{self.entered} {context.task_id} {context.input}".encode()
@@ -94,6 +96,7 @@ assert done.return_code == 0 and done.output == b"s app b'c' 1 b'i'", done
 assert not invoke("2", b"none").HasField("output")
 for number, (data, why) in enumerate((
     (b"fail", "'wrong'"), (b"silent", "ValueError"), (b"text", "returned str, expected bytes"),
+    (b"leave", "SystemExit: 3"),
 )):
     failed = invoke(str(number), data)
     assert failed.return_code == -1 and why in failed.message, failed

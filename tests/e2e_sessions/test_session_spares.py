@@ -21,6 +21,17 @@ from harness.wait import until
 WORKER = {"command": sys.executable, "arguments": ["-m", "flamepy.runner.runpy"]}
 
 
+# The line of the start-up application that runners copy.
+RUNNER = {
+    "command": "${FLAME_HOME}/bin/uv",
+    "arguments": [
+        *("run", "--python", "python${FLAME_PYTHON_VERSION}"),
+        *("python", "-m", "flamepy.runner.runpy"),
+    ],
+    "installer": "python",
+}
+
+
 def _call(path):
     """Of a worker: what it can tell of itself."""
     import os
@@ -52,12 +63,12 @@ class Workers:
         self.connection = connect(manager.endpoint)
         self.connection.register_application("app", {**WORKER, **attributes})
 
-    def session(self):
-        name = f"app/{uuid.uuid4().hex}"
+    def session(self, application: str = "app"):
+        name = f"{application}/{uuid.uuid4().hex}"
         _call.__module__ = "__main__"  # By value: workers do not have this file.
         reference = self._cache.put_object(name, dumps(RunnerContext(_call)))
         return self.connection.create_session(
-            SessionAttributes("app", common_data=reference.encode())
+            SessionAttributes(application, common_data=reference.encode())
         )
 
     def ask(self, session, module: str = "") -> dict:
@@ -93,7 +104,7 @@ class Workers:
 def _waits(pid: int) -> bool:
     """In recv, which is the last thing that a spare does."""
     try:
-        return Path(f"/proc/{pid}/syscall").read_text().split()[0] in ("45", "0", "207")
+        return Path(f"/proc/{pid}/syscall").read_text().split()[0] == "45"
     except (OSError, IndexError):
         return False
 
@@ -153,13 +164,30 @@ def test_a_package_that_has_its_own_version_of_a_module_gets_it(workers, tmp_pat
     archive = tmp_path / "package.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(source, "uuid.py")
-    running = workers("--spares", "1", installer="python", url=f"file://{archive}")
+    running = workers("--spares", "1", **RUNNER, url=f"file://{archive}")
     assert running.ask(running.session(), "uuid")["mark"] == "the package"
     spares = running.await_ready()
     warm = running.ask(running.session(), "uuid")
     assert warm["pid"] in spares
     assert warm["mark"] == "the package"
     assert "/.python" not in warm["environment"]["PYTHONPATH"]
+
+
+def test_runners_of_the_template_share_spares_whatever_their_packages(workers, tmp_path):
+    archives = []
+    for name in ("first", "second"):
+        source = tmp_path / f"flame_{name}.py"
+        source.write_text(f"MARK = {name!r}")
+        archives.append(tmp_path / f"{name}.tar.gz")
+        with tarfile.open(archives[-1], "w:gz") as tar:
+            tar.add(source, source.name)
+    running = workers("--spares", "1", **RUNNER, url=f"file://{archives[0]}")
+    assert running.ask(running.session(), "flame_first")["mark"] == "first"
+    spares = running.await_ready()
+    running.connection.register_application("other", {**RUNNER, "url": f"file://{archives[1]}"})
+    warm = running.ask(running.session("other"), "flame_second")
+    assert (warm["mark"], warm["pid"] in spares) == ("second", True)
+    assert not any("first" in path for path in [warm["first"], *warm["paths"]])
 
 
 def test_spares_that_die_cost_nothing_but_time(workers):
@@ -183,7 +211,7 @@ def test_spares_die_with_a_manager_that_is_killed(workers):
 def test_a_python_without_our_sdk_has_none(workers):
     running = workers("--spares", "1", command=str(PYTHON))
     assert running.ask(running.session())["pid"]
-    until(lambda: "a spare instance of" in running.manager.log(), "it was tried")
+    until(lambda: "a spare instance of" in running.manager.log(), "it was tried", 90)
     assert "No module named flamepy.runner.spare" in running.manager.log()
     assert running.ask(running.session())["pid"]
     assert running.manager.log().count("a spare instance of") == 1

@@ -70,7 +70,7 @@ class InstanceRun {
     auto files = InstanceFiles::Create(options_.launch, id(), assignment_.application);
     if (!files.ok()) return Failure{BindFailure::kLaunch, files.status().message()};
     files_ = *std::move(files);
-    line_ = spares_->LineOf(spec);
+    line_ = spares_->LineOf(spec, package_.environment());
     if (const Status started = StartProcess(spec); !started.ok())
       return Failure{BindFailure::kLaunch, started.message()};
     logs_->Started(id(), assignment_.session, assignment_.application.metadata().name(),

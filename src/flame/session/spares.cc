@@ -49,12 +49,15 @@ Spares::~Spares() {
   fs::remove_all(options_.directory, ignored);
 }
 
-std::optional<Spares::Line> Spares::LineOf(const v1::ApplicationSpec& spec) const {
+std::optional<Spares::Line> Spares::LineOf(const v1::ApplicationSpec& spec,
+                                           const EnvironmentMap& package) const {
   const int size = spec.arguments_size();
   if (options_.count <= 0 || size < 2 || spec.arguments(size - 1) != kWorker ||
       spec.arguments(size - 2) != "-m")
     return std::nullopt;
-  const auto process = BuildProcess(launch_, spec, InstanceFiles());
+  EnvironmentMap common = package;
+  for (const char* name : {"PATH", "PYTHONPATH", "LD_LIBRARY_PATH"}) common.erase(name);
+  const auto process = BuildProcess(launch_, spec, InstanceFiles(), common);
   if (!process.ok()) return std::nullopt;
   return Line{process->program, process->arguments, process->environment};
 }
@@ -65,7 +68,7 @@ std::optional<Spares::Claimed> Spares::Claim(const Line& line) {
   if (found == kept_.end()) return std::nullopt;
   auto& spares = found->second.spares;
   for (auto at = spares.begin(); at != spares.end(); ++at) {
-    if (!at->ready || at->child->AwaitExit(milliseconds(0))) continue;
+    if (!IsReady(&*at) || at->child->AwaitExit(milliseconds(0))) continue;
     Claimed claimed(std::move(at->child), at->socket, std::exchange(at->orders, -1));
     std::error_code ignored;
     fs::remove_all(at->directory, ignored);
@@ -147,12 +150,18 @@ void Spares::Run() {
   kept_.clear();
 }
 
+bool Spares::IsReady(Spare* spare) {
+  char word = 0;
+  if (!spare->ready && recv(spare->orders, &word, 1, MSG_DONTWAIT) == 1)
+    spare->ready = true;
+  return spare->ready;
+}
+
 bool Spares::Tend(const Line& line, Kept* kept, std::list<Spare>* ended) {
   const auto now = steady_clock::now();
   const bool idle = now - kept->used > options_.idle_limit;
   for (auto at = kept->spares.begin(); at != kept->spares.end();) {
-    char word = 0;
-    if (!at->ready && recv(at->orders, &word, 1, MSG_DONTWAIT) == 1) at->ready = true;
+    IsReady(&*at);
     const bool dead = at->child->AwaitExit(milliseconds(0));
     const bool late = !at->ready && now - at->started > options_.start_timeout;
     const auto next = std::next(at);

@@ -51,7 +51,10 @@ class Spares {
   Spares& operator=(const Spares&) = delete;
 
   /// nullopt when the application is not one of Python running the Runner's worker.
-  std::optional<Line> LineOf(const v1::ApplicationSpec& spec) const;
+  /// `package` are the variables of its package; where its modules lie is not part of a
+  /// line.
+  std::optional<Line> LineOf(const v1::ApplicationSpec& spec,
+                             const EnvironmentMap& package) const;
 
   /// A process that was claimed, and waits for its orders.
   class Claimed {
@@ -95,6 +98,8 @@ class Spares {
   };
 
   void Run();
+  /// Whether it has said that it waits.
+  static bool IsReady(Spare* spare);
   /// Look after one line; false = forget it. What is to be ended is moved to `ended`.
   bool Tend(const Line& line, Kept* kept, std::list<Spare>* ended) REQUIRES(mutex_);
   arrow::Result<Spare> Start(const Line& line) const;

@@ -194,7 +194,7 @@ class InstanceServer:
                 )
             output = None if output is None else bytes(output)
             result = messages.TaskResult(return_code=0, output=output)
-        except Exception as error:
+        except BaseException as error:  # What is no Exception gRPC would never answer.
             logger.debug("task %s failed", request.task_id, exc_info=True)
             result = messages.TaskResult(return_code=-1, message=_text_of(error))
         return messages.TaskInvokeResponse(task_result=result) if self._newer else result
@@ -204,7 +204,7 @@ class InstanceServer:
             with self._lock:
                 hook()
             result = messages.Result(return_code=0)
-        except Exception as error:
+        except BaseException as error:
             logger.error("%s failed: %s", what, "".join(traceback.format_exc()))
             result = messages.Result(return_code=-1, message=_text_of(error))
         return messages.SessionEnterResponse(result=result) if self._newer_reply(what) else result
@@ -213,7 +213,9 @@ class InstanceServer:
         return self._newer and what == "session enter"
 
 
-def _text_of(error: Exception) -> str:
+def _text_of(error: BaseException) -> str:
+    if not isinstance(error, Exception):
+        return f"{type(error).__name__}: {error}"
     return str(error) or type(error).__name__
 
 
