@@ -66,6 +66,28 @@ def test_a_small_result_outlives_the_instance_that_had_not_published_it(manager)
         assert service().get(60) != pid
 
 
+def test_a_function_that_exits_fails_its_call_and_no_more(manager):
+    with Runner("exits") as rr:
+        service = rr.service(lambda code: sys.exit(code) if code else os.getpid())
+        before = service(0).get(60)
+        with pytest.raises(TaskFailed, match="no licence") as failed:
+            service("no licence").get(60)
+        assert "SystemExit" in failed.value.remote_traceback
+        assert service(0).get(60) == before
+
+
+def test_large_tasks_and_results(manager):
+    """Of the size that messages may have, through the pipe of an instance."""
+    with Runner("large") as rr:
+        app = rr.service(lambda data: data)
+        session = app.session
+        request = flamepy.runner.payloads.dumps(
+            flamepy.runner.RunnerRequest(None, (bytes(50 << 20),))
+        )
+        ref = flamepy.ObjectRef.decode(session.invoke(request, timeout=60))
+        assert flamepy.get_object(ref) == bytes(50 << 20)
+
+
 def test_recursion_five_deep(manager):
     """Each level waits for the next in an instance of its own, however few CPUs there are."""
     with Runner("deep") as rr:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket as socket_module
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -15,7 +17,7 @@ import flamepy
 import pytest
 from fake_manager import until
 from flamepy.core.errors import InvalidArgument, InvalidConfig, TaskFailed
-from flamepy.core.sessions import connect
+from flamepy.core.sessions import connect, messages
 from flamepy.core.sessions.service import InstanceServer
 from flamepy.service import FlameInstance, Session
 from session_manager import SessionManager
@@ -42,6 +44,8 @@ class Service(flamepy.FlameService):
             raise SystemExit(3)
         if context.input == b"exit":
             os._exit(3)
+        if context.input == b"sys.exit":
+            raise SystemExit(4)
         return f"{self.entered} {context.task_id} {context.input}".encode()
 flamepy.run(Service())
 """
@@ -211,10 +215,11 @@ def test_a_service_under_the_session_manager(prefix):
         assert session.invoke(b"i", timeout=60).endswith(b" 4 b'i'")
 
 
-def test_a_service_that_dies_fails_its_task_only(prefix):
+@pytest.mark.parametrize(("how", "code"), [(b"exit", 3), (b"sys.exit", 4)])
+def test_a_service_that_dies_fails_its_task_only(prefix, how, code):
     with flamepy.create_session(f"{prefix}plain", b"c", max_instances=1) as session:
-        with pytest.raises(TaskFailed):
-            session.invoke(b"exit", timeout=60)
+        with pytest.raises(TaskFailed, match=f"it exited with code {code}"):
+            session.invoke(how, timeout=60)
         assert session.invoke(b"i", timeout=60).endswith(b" 2 b'i'")
 
 
@@ -236,3 +241,57 @@ def test_objects_both_ways(prefix):
 def test_a_service_ends_at_a_signal(started, socket):
     started.send_signal(signal.SIGTERM)
     assert started.wait(30) != 0
+
+
+class Frames:
+    """The executor's end of a pipe."""
+
+    def __init__(self, path: str) -> None:
+        self.socket = socket_module.socket(socket_module.AF_UNIX)
+        self.socket.settimeout(30)
+        self.socket.connect(path)
+
+    def ask(self, **fields) -> messages.TaskResult:
+        request = messages.TaskContext(**fields).encode()
+        self.socket.sendall(struct.pack("<I", len(request)) + request)
+        (size,) = struct.unpack("<I", self._read(4))
+        return messages.TaskResult.decode(self._read(size))
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            assert more, "the service closed its pipe"
+            data += more
+        return data
+
+
+def test_tasks_come_through_a_pipe_where_the_executor_wants_it(socket, monkeypatch):
+    class Echo(flamepy.FlameService):
+        def on_task_invoke(self, context):
+            if context.input == b"fail":
+                raise ValueError("no")
+            return context.input
+
+    monkeypatch.setenv("FLAME_INSTANCE_PIPE", "1")
+    server = InstanceServer(Echo(), socket)
+    server.start()
+    assert stat.S_IMODE(os.stat(f"{socket}.t").st_mode) == 0o600
+    for _ in range(2):  # An executor that comes again finds it again.
+        pipe = Frames(f"{socket}.t")
+        large = os.urandom(5 << 20)
+        assert pipe.ask(task_id="1", session_id="s", input=large).output == large
+        failed = pipe.ask(task_id="2", session_id="s", input=b"fail")
+        assert (failed.return_code, failed.message) == (-1, "no")
+        nothing = pipe.ask(task_id="3", session_id="s")
+        assert (nothing.return_code, nothing.output) == (0, None)
+        pipe.socket.sendall(b"\x05")  # Dies within a frame.
+        pipe.socket.close()
+    server.stop(0)
+
+
+def test_there_is_no_pipe_where_nobody_asks_for_one(socket):
+    server = InstanceServer(flamepy.FlameService(), socket)
+    server.start()
+    assert not os.path.exists(f"{socket}.t")
+    server.stop(0)

@@ -26,6 +26,10 @@ EXPECTED = {
         "memory per resident object beyond its 100 B",
     },
     "metrics, server CPU per operation": {"put", "one read of /metrics"},
+    "tasks, one worker process": {
+        *("open, cold", "open, warm", "synchronous call: p50", "5 calls in flight"),
+        *("2 MB array there and back", "5 tasks, each with the result before"),
+    },
     "hit ratio of reads": {"Zipf 0.8, cache of 1 %", "Zipf 1.2 and scans, cache of 10 %"},
 }
 

@@ -13,7 +13,7 @@ from collections import Counter
 
 import pytest
 from harness import remote
-from harness.server import PATIENCE, ROOT
+from harness.server import PATIENCE, ROOT, clean_environment
 from harness.session_manager import SERVICE, application, gone
 from harness.wait import until
 
@@ -302,7 +302,13 @@ def test_a_second_manager_on_the_same_port_or_storage_does_not_start(managers, t
         command = [*manager.command(), "--endpoint", "http://127.0.0.1:0"]
         command += ["--storage", "none", "--work-dir", str(tmp_path), flag, value]
         started = time.monotonic()
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        ended = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=clean_environment(tmp_path),
+        )
         assert ended.returncode == 1, ended.stderr
         assert ended.stderr.startswith("Error: "), ended.stderr
         assert reason in ended.stderr

@@ -178,7 +178,10 @@ class InstanceRun {
     const auto result = ParseResultReply(reply.bytes);
     if (!result.ok())
       return Failure{BindFailure::kSessionEnter, result.status().message()};
-    if (result->return_code() == 0) return std::nullopt;
+    if (result->return_code() == 0) {
+      client_->OpenPipe();
+      return std::nullopt;
+    }
     return Failure{BindFailure::kSessionEnter,
                    result->message().empty()
                        ? fmt::format("OnSessionEnter answered {}", result->return_code())
@@ -208,8 +211,7 @@ class InstanceRun {
     context.set_task_id(work->id);
     context.set_session_id(work->session);
     if (work->input) context.set_input(*std::exchange(work->input, std::nullopt));
-    const auto reply =
-        client_->Call("OnTaskInvoke", context, [this] { return !Ending() && Lives(); });
+    const auto reply = client_->Invoke(context, [this] { return !Ending() && Lives(); });
     if (Ending()) return false;
     context.Clear();
     TaskOutcome outcome;

@@ -17,6 +17,7 @@
 #include "flame/base/error.h"
 #include "flame/base/log.h"
 #include "flame/session/packages.h"
+#include "flame/session/task_pipe.h"
 
 namespace flame {
 namespace {
@@ -64,7 +65,8 @@ bool IsOurs(const std::string& name) {
       return false;
   }
   const std::string_view rest = std::string_view(name).substr(kUuid);
-  return rest.empty() || rest == ".sock";
+  return rest.empty() || rest == ".sock" ||
+         rest == std::string(".sock") + kTaskPipeEnding;
 }
 
 Status MakeFolder(const std::string& path) {
@@ -195,6 +197,7 @@ arrow::Result<InstanceFiles> InstanceFiles::Create(const LaunchOptions& options,
 void InstanceFiles::Remove() const {
   std::error_code ignored;
   fs::remove(socket, ignored);
+  fs::remove(socket + kTaskPipeEnding, ignored);
   if (own_directory) {
     RemoveAll(directory);
     return;
@@ -220,6 +223,7 @@ EnvironmentMap BuildEnvironment(const LaunchOptions& options,
   environment["RUST_LOG"] = options.log_level;
   environment["FLAME_LOG"] = options.log_level;
   environment[std::string(kSocketVariable)] = files.socket;
+  environment[kTaskPipeVariable] = "1";
   environment["FLAME_ENDPOINT"] = options.endpoint;
   if (!options.cache_endpoint.empty())
     environment["FLAME_CACHE_ENDPOINT"] = options.cache_endpoint;

@@ -106,6 +106,7 @@ TEST_F(LaunchTest, EnvironmentIsWhatTheProtocolSays) {
                                 {"RUST_LOG", "info"},
                                 {"FLAME_LOG", "info"},
                                 {"FLAME_INSTANCE_ENDPOINT", files.socket},
+                                {"FLAME_INSTANCE_PIPE", "1"},
                                 {"FLAME_ENDPOINT", "http://127.0.0.1:8080"},
                                 {"FLAME_CACHE_ENDPOINT", "grpc://127.0.0.1:9090"},
                                 {"FLAME_CA_FILE", "/ca.pem"},

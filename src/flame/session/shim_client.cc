@@ -43,7 +43,17 @@ std::string BytesOf(const grpc::ByteBuffer& buffer) {
 }  // namespace
 
 ShimClient::ShimClient(const std::string& socket_path, int max_reply)
-    : channel_(MakeChannel(socket_path, max_reply)) {}
+    : socket_path_(socket_path),
+      max_reply_(max_reply),
+      channel_(MakeChannel(socket_path, max_reply)) {}
+
+ShimClient::Reply ShimClient::Invoke(const google::protobuf::MessageLite& task,
+                                     const std::function<bool()>& go_on) {
+  if (pipe_ == nullptr) return Call("OnTaskInvoke", task, go_on);
+  Reply reply;
+  reply.status = pipe_->Call(task.SerializeAsString(), max_reply_, go_on, &reply.bytes);
+  return reply;
+}
 
 bool ShimClient::AwaitConnected(milliseconds patience) {
   return channel_->WaitForConnected(std::chrono::system_clock::now() + patience);

@@ -13,6 +13,8 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/support/status.h>
 
+#include "flame/session/task_pipe.h"
+
 namespace flame {
 
 class ShimClient {
@@ -31,8 +33,16 @@ class ShimClient {
   /// second; when it says no the call is cancelled.
   Reply Call(const char* method, const google::protobuf::MessageLite& request,
              const std::function<bool()>& go_on);
+  /// Have tasks go through a TaskPipe, if the service has one. After OnSessionEnter.
+  void OpenPipe() { pipe_ = TaskPipe::Connect(socket_path_); }
+  /// OnTaskInvoke, by pipe or call.
+  Reply Invoke(const google::protobuf::MessageLite& task,
+               const std::function<bool()>& go_on);
 
  private:
+  const std::string socket_path_;
+  const int max_reply_;
+  std::unique_ptr<TaskPipe> pipe_;
   const std::shared_ptr<grpc::Channel> channel_;
 };
 
