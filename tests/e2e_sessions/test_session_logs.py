@@ -54,7 +54,7 @@ def test_output_is_listed_and_read_while_and_after_an_instance_runs(managers, co
     manager = managers()
     client = connect(manager)
     _session(client)
-    client(remote.outcomes, session="s", texts=["write hello"])
+    assert client(remote.outcomes, session="s", texts=["write hello"]) == ["hello"]
     reading = logs(manager)
     out, err = reading.list(session_id="s")
     assert (out.stream, err.stream) == ("OUT", "ERR")
@@ -111,7 +111,8 @@ def test_only_the_last_instances_of_a_session_are_kept(managers, connect, logs):
     manager = managers("none", "--keep-logs", "2")
     client = connect(manager)
     _session(client)
-    client(remote.outcomes, session="s", texts=["die"] * 3)
+    died = client(remote.outcomes, session="s", texts=["die"] * 3)
+    assert all("it was killed by signal 9" in text for text in died), died
     client(remote.close, session="s")
     manager_logs = logs(manager)
     until(lambda: not manager.instances(), "all instances have ended")
@@ -127,6 +128,6 @@ def test_a_client_that_goes_away_while_it_follows(managers, connect, logs):
     for _ in range(20):
         call = reading.call(session_id="s", follow=True)
         call.cancel()
-    client(remote.outcomes, session="s", texts=["write hello"])
+    assert client(remote.outcomes, session="s", texts=["write hello"]) == ["hello"]
     assert reading.read(session_id="s", stream="OUT") == b"hello\n"
     manager.stop()
