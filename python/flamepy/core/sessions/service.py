@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import struct
-import sys
 import threading
 import traceback
 from concurrent import futures
@@ -195,13 +194,7 @@ class InstanceServer:
             if len(head) < _LENGTH.size:
                 return
             request = messages.TaskContext.decode(reading.read(_LENGTH.unpack(head)[0]))
-            try:
-                answer = self._invoke(request, None).encode()
-            except BaseException as error:  # As in any other program, it is the end of this one.
-                traceback.print_exc()
-                code = error.code if isinstance(error, SystemExit) else 1
-                sys.stderr.flush()
-                os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+            answer = self._invoke(request, None).encode()
             connection.sendall(_LENGTH.pack(len(answer)) + answer)
 
     def wait(self) -> None:
