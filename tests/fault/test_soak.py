@@ -29,6 +29,7 @@ KEYS = 24  # Per client.
 MAX_PATCHES = 8
 LEVEL_AFTER_SECONDS = 300
 CEILING = 768 * MI  # Beyond what is held.
+MAX_TABLES = 100
 # Bimodal: many small ones, few large ones.
 SMALL = [64, 256, 1000, 4096, 16_384]
 LARGE = [64_000, 70_000, 1 * MI, 4 * MI, 16 * MI]
@@ -171,13 +172,30 @@ class Client:
         self.client = connect(self.server)
 
 
+def open_files(process):
+    """Descriptors of our own, and the database's: of those there are as many as it has tables."""
+    ours = tables = 0
+    for file in Path(f"/proc/{process.pid}/fd").iterdir():
+        try:
+            name = os.readlink(file)
+        except OSError:
+            continue  # Closed meanwhile.
+        if "/.flame/db/" in name:
+            tables += 1
+        else:
+            ours += 1
+    return ours, tables
+
+
 def sample(process, started, clients):
+    descriptors, tables = open_files(process)
     with process.oneshot():
         return {
             "seconds": round(time.monotonic() - started, 2),
             "resident": process.memory_info().rss,
             "held": sum(c.holds for c in clients),
-            "descriptors": process.num_fds(),
+            "descriptors": descriptors,
+            "tables": tables,
             "threads": process.num_threads(),
         }
 
@@ -231,6 +249,7 @@ def check_flat(samples):
         "held_mib": round(statistics.median(s["held"] for s in late) / MI, 1),
         "slope_mib_per_hour": round(grown / span * 3600 / MI, 1),
         "descriptors": [min(s["descriptors"] for s in late), max(s["descriptors"] for s in late)],
+        "tables": [min(s["tables"] for s in late), max(s["tables"] for s in late)],
         "threads": [min(s["threads"] for s in late), max(s["threads"] for s in late)],
     }
     # Requests that are under way, and what the allocator has not given back yet.
@@ -238,6 +257,8 @@ def check_flat(samples):
         assert grown < max(0.1 * middle, 64 * MI), figures
     else:
         assert all(s["resident"] - s["held"] < CEILING for s in late), figures
+    # Compactions make tables and remove them.
+    assert all(s["tables"] < MAX_TABLES for s in late), figures
     for name, slack in (("descriptors", 4), ("threads", 4)):
         before, after = (statistics.median(s[name] for s in half) for half in (first, second))
         assert after <= before + slack, (name, figures)
@@ -276,6 +297,7 @@ def flat_samples():
             "resident": (300 + n % 20) * MI,
             "held": 250 * MI,
             "descriptors": 30,
+            "tables": 10 + n % 30,
             "threads": 16 + n % 3,
         }
         for n in range(600)
@@ -283,7 +305,8 @@ def flat_samples():
 
 
 @pytest.mark.parametrize(
-    ("leak", "rate"), [("resident", 0.4 * MI), ("descriptors", 0.05), ("threads", 0.05)]
+    ("leak", "rate"),
+    [("resident", 0.4 * MI), ("descriptors", 0.05), ("tables", 0.2), ("threads", 0.05)],
 )
 def test_the_soak_notices_a_leak(leak, rate):
     """The test of the test: what swings passes, what rises does not."""
