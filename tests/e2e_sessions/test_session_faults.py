@@ -310,6 +310,6 @@ def test_a_second_manager_on_the_same_port_or_storage_does_not_start(managers, t
             env=clean_environment(tmp_path),
         )
         assert ended.returncode == 1, ended.stderr
-        assert ended.stderr.startswith("Error: "), ended.stderr
+        assert ended.stderr.splitlines()[-1].startswith("Error: "), ended.stderr
         assert reason in ended.stderr
         assert time.monotonic() - started < PATIENCE
