@@ -40,7 +40,7 @@ clean: ## Remove what was built; data and .venv stay
 .PHONY: test
 test: unit asan-unit ## Everything that CI runs: unit tests, sanitizers, SDK, end to end, conformance, faults
 	@# At the same time: they wait more than they work.
-	@$(MAKE) --no-print-directory -j3 --output-sync=target asan-e2e sdk-test e2e-test
+	@$(MAKE) --no-print-directory -j4 --output-sync=target asan-e2e sdk-test e2e-test
 
 .PHONY: fast
 fast: unit ## Unit tests and the SDK's own, in about a minute

@@ -53,7 +53,8 @@ def test_it_runs_against_a_server(example, fs_server, tmp_path, tmp_path_factory
     if example.startswith("runner_"):
         with session_managers(tmp_path_factory.mktemp) as factory:
             manager = factory(
-                *("none", "--cache-endpoint", fs_server.endpoint),
+                # Workers that wait for a next session would stay.
+                *("none", "--cache-endpoint", fs_server.endpoint, "--spares", "0"),
                 env={"FLAME_PYTHON": sys.executable, "PYTHONPATH": str(ROOT / "python")},
             )
             env = {"FLAME_ENDPOINT": manager.endpoint}
