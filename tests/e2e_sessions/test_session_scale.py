@@ -16,6 +16,7 @@ from harness.wait import until
 MI = 1 << 20
 
 
+@pytest.mark.slow  # And a sanitizer's allocator would be what is measured.
 @pytest.mark.timeout(300)
 def test_ten_thousand_tasks_wait_their_turn(managers):
     """All are accepted and done in order; a waiting one takes less than a KiB of the manager's memory."""
