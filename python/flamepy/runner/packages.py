@@ -235,7 +235,7 @@ def environment(package: Package, *, binary: bool = False) -> dict[str, str]:
     Examples
     --------
     >>> environment(prepare("app.tar.gz", "."))  # doctest: +SKIP
-    {'PYTHONPATH': '/work/extracted_app-0123456789abcdef', 'FLAME_PYTHON_VERSION': '3.11'}
+    {'PYTHONPATH': '/var/lib/app/extracted_app-0123456789abcdef', 'FLAME_PYTHON_VERSION': '3.11'}
     """
     if binary:
         root = package.root

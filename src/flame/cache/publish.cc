@@ -14,6 +14,8 @@ using arrow::Status;
 ResidentPtr Cache::Show(Shard* shard, const Key& of,
                         std::shared_ptr<const Snapshot> snapshot) {
   const std::string& key = of.text();
+  const auto place = shard->residents.find(key);
+  ResidentPtr old = place == shard->residents.end() ? nullptr : *place;
   ResidentPtr next;
   if (snapshot != nullptr) {
     const auto kind = snapshot->kind();
@@ -22,6 +24,8 @@ ResidentPtr Cache::Show(Shard* shard, const Key& of,
     if (!store_->is_persistent() || residency_.CanFit(charge)) {
       next = store_->Held(of, snapshot->seq);
       if (next != nullptr) {
+        // Shown already. If not, it is in no queue yet, and its charge still ours to set.
+        if (next == old) return nullptr;
         next->charge = charge;
       } else if (Resident::CanPack(kind, snapshot->patch_count, snapshot->bytes)) {
         next = Resident::Packed(key, *snapshot, charge);
@@ -30,9 +34,7 @@ ResidentPtr Cache::Show(Shard* shard, const Key& of,
       }
     }
   }
-  const auto place = shard->residents.find(key);
-  ResidentPtr old = place == shard->residents.end() ? nullptr : *place;
-  if (old == next) return nullptr;
+  if (old == nullptr && next == nullptr) return nullptr;
   residency_.Set(old.get(), next.get());
   // The set looks at the keys of its members: the old one's is needed until it is out.
   if (old != nullptr) shard->residents.erase(place);
