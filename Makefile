@@ -38,9 +38,9 @@ clean: ## Remove what was built; data and .venv stay
 
 ##@ Test
 .PHONY: test
-test: unit asan-unit ## Everything that CI runs: unit tests, sanitizers, SDK, end to end, conformance, faults
+test: unit asan-unit ## Everything that CI runs: unit tests, SDK, end to end, conformance, faults; sanitizers where they can
 	@# At the same time: they wait more than they work.
-	@$(MAKE) --no-print-directory -j4 --output-sync=target asan-e2e sdk-test e2e-test
+	@$(MAKE) --no-print-directory -j4 --output-sync=target asan-e2e sdk-test rest-test
 
 .PHONY: fast
 fast: unit ## Unit tests and the SDK's own, in about a minute
@@ -55,8 +55,13 @@ sdk-test: build
 	$(PYTHON) -m pytest -q python/tests
 
 .PHONY: e2e-test
-e2e-test: build
+e2e-test: build ## All but unit tests and the SDK's own, without sanitizers
 	$(PYTHON) -m pytest -q tests
+
+# What is slow, measures memory, or is about more than one program of ours.
+.PHONY: rest-test
+rest-test: build
+	$(PYTHON) -m pytest -q tests --but-sanitized
 
 .PHONY: asan
 asan: asan-unit asan-e2e ## Unit and end-to-end tests under AddressSanitizer and UBSan

@@ -27,15 +27,32 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "nightly: too long for CI; needs FLAME_NIGHTLY=1; see NIGHTLY.md"
     )
     config.addinivalue_line("markers", "slow: more than a few seconds; not run under sanitizers")
+    config.addinivalue_line("markers", "memory: of a server; a sanitizer changes what it measures")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--but-sanitized",
+        action="store_true",
+        help="leave out what `make asan-e2e` runs, and what a build without sanitizers adds nothing to",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.environ.get("FLAME_NIGHTLY") == "1":
-        return
-    nightly = [item for item in items if item.get_closest_marker("nightly")]
-    if nightly:
-        config.hook.pytest_deselected(items=nightly)
-        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+    nightly = os.environ.get("FLAME_NIGHTLY") == "1"
+    rest = config.getoption("--but-sanitized")
+
+    def runs(item: pytest.Item) -> bool:
+        if not nightly and item.get_closest_marker("nightly"):
+            return False
+        if not rest or item.path.parent.name not in ("e2e", "e2e_sessions"):
+            return True
+        return any(item.get_closest_marker(name) for name in ("slow", "nightly", "memory"))
+
+    chosen = [item for item in items if runs(item)]
+    if len(chosen) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
+        items[:] = chosen
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -57,6 +57,7 @@ def test_what_does_not_shrink_is_as_without_compression(server, app, rng):
     assert pa.ipc.open_file(path).read_all()["data"][0].as_py() == noise
 
 
+@pytest.mark.memory
 def test_a_bomb_in_an_objects_file_is_corrupt_and_harmless(server, app):
     with Documents(server.endpoint) as client:
         client.put(f"{app}/s/o", TEXT)

@@ -51,6 +51,7 @@ def victim(server_factory):
 
 
 @pytest.mark.parametrize(("codec", "ratio"), [("zstd", 1000), ("lz4", 200)])
+@pytest.mark.memory
 def test_a_compression_bomb_in_an_item_is_refused_unopened(victim, codec, ratio):
     server, client = victim
     bomb = compressed(1024, codec)
@@ -63,6 +64,7 @@ def test_a_compression_bomb_in_an_item_is_refused_unopened(victim, codec, ratio)
     assert server.grown_since(before) < 100 * MI
 
 
+@pytest.mark.memory
 def test_a_bomb_of_many_columns_and_batches_is_refused_unopened(victim):
     server, client = victim
     bomb = compressed(16, "zstd", columns=40)
@@ -72,6 +74,7 @@ def test_a_bomb_of_many_columns_and_batches_is_refused_unopened(victim):
     assert server.grown_since(before) < 100 * MI
 
 
+@pytest.mark.memory
 def test_dictionaries_that_grow_batch_by_batch_are_refused_unopened(victim):
     """Two megabytes that would become some two gigabytes."""
     server, client = victim
@@ -83,6 +86,7 @@ def test_dictionaries_that_grow_batch_by_batch_are_refused_unopened(victim):
     assert server.grown_since(before) < 100 * MI
 
 
+@pytest.mark.memory
 def test_dictionaries_that_grow_in_an_upload_count_against_what_is_in_flight(server_factory):
     server = server_factory("none", args=("--limits-in-flight", "200M"))
     bomb = growing_dictionaries(1500, 1000)

@@ -132,6 +132,7 @@ def test_a_connection_that_breaks_the_protocol_harms_nobody(victim, unharmed, li
     unharmed()
 
 
+@pytest.mark.memory
 def test_a_flood_of_pings_settings_and_resets_harms_nobody(victim, unharmed):
     """The floods of 2019 and "rapid reset": each frame costs the sender less than the server."""
     floods = [
@@ -153,6 +154,7 @@ def test_a_flood_of_pings_settings_and_resets_harms_nobody(victim, unharmed):
     assert victim.grown_since(before) < 100 * MI
 
 
+@pytest.mark.memory
 def test_uploads_that_are_left_lying_keep_nothing(victim, unharmed):
     """Real clients that send half and go, without a word or with one."""
     before = victim.peak_bytes()
@@ -175,6 +177,7 @@ def test_uploads_that_are_left_lying_keep_nothing(victim, unharmed):
     assert victim.grown_since(before) < 200 * MI
 
 
+@pytest.mark.memory
 def test_a_thousand_connections_harm_nobody(victim, unharmed):
     """Silent ones, ones that speak TLS or nonsense, ones that open calls; then all are closed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -78,6 +78,7 @@ def requests(client):
 
 
 @pytest.mark.parametrize("storage", ["none", "fs"])
+@pytest.mark.memory
 def test_mutated_requests_do_no_harm(server_factory, rng, storage):
     server = server_factory(storage)
     with Documents(server.endpoint) as client, Documents(server.endpoint) as other:
@@ -110,6 +111,7 @@ def test_mutated_requests_do_no_harm(server_factory, rng, storage):
     server.stop()
 
 
+@pytest.mark.memory
 def test_mutated_tables_do_no_harm(server_factory, rng):
     """What is taken is whole: every reader can validate it."""
     server = server_factory("fs", args=("--pack-below", "0"))

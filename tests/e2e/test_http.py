@@ -288,6 +288,7 @@ def test_what_is_stored_is_counted(watched):
             )
 
 
+@pytest.mark.memory
 def test_the_process_is_described(watched):
     metrics = scrape(watched.http)
     # The kernel adds up both sizes from three counters per CPU, each of which may lag by a batch of

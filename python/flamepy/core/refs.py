@@ -49,9 +49,11 @@ class ObjectRef:
 
     def encode(self) -> bytes:
         """Encode as BSON with the three elements that every Flame client understands."""
-        return bson.encode(
-            {"endpoint": self.endpoint, "key": self.key, "version": Int64(self.version)}
-        )
+        return bson.encode(self.to_document())
+
+    def to_document(self) -> dict:
+        """The three elements, for a document that may have others."""
+        return {"endpoint": self.endpoint, "key": self.key, "version": Int64(self.version)}
 
     @classmethod
     def decode(cls, data: bytes) -> ObjectRef:

@@ -118,7 +118,7 @@ def answer(ref: ObjectRef, inline: Optional[bytes]) -> bytes:
     """The bytes of an answer."""
     if inline is None:
         return ref.encode()
-    return bson.encode({**bson.decode(ref.encode()), _INLINE: inline})
+    return bson.encode({**ref.to_document(), _INLINE: inline})
 
 
 def read_answer(data: Optional[bytes]) -> Answer:

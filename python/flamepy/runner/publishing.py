@@ -8,7 +8,7 @@ import threading
 from typing import Any, NamedTuple, Optional
 
 from flamepy.core import objects
-from flamepy.core.buffers import assemble, size_of
+from flamepy.core.buffers import size_of, view_of
 from flamepy.core.client import default_client
 from flamepy.core.conditions import WriteOptions
 from flamepy.core.dialects import Documents
@@ -16,7 +16,7 @@ from flamepy.core.errors import FlameError, NotSupported, VersionConflict
 from flamepy.core.native import NativeData
 from flamepy.core.refs import ObjectRef
 
-__all__ = ["Later", "Published", "confirm", "publish", "result_name"]
+__all__ = ["Later", "Published", "confirm", "publish", "result_prefix"]
 
 _PAUSE_SECONDS = 0.01
 _WAITING_MAX = 1000
@@ -39,13 +39,15 @@ class Published(NamedTuple):
     inline: Optional[bytes]
 
 
-def result_name(common_data: bytes, task_id: str) -> str:
-    """The name of a task's result: the same when the task is done again.
+def result_prefix(common_data: bytes) -> str:
+    """What the names of a session's results begin with; the task's id follows.
+
+    So the name is the same when the task is done again.
 
     Task numbers begin at 1 in each session and the ids of sessions may be used again, but not
     what a session was created with.
     """
-    return f"r-{hashlib.sha256(common_data).hexdigest()[:16]}-{task_id}"
+    return f"r-{hashlib.sha256(common_data).hexdigest()[:16]}-"
 
 
 def publish(
@@ -70,20 +72,21 @@ def publish(
         Takes what rides along, if nothing is to be replaced. The reference then has version 0, which
         means the newest; whoever needs it sooner, confirms it.
     """
+    data = objects.encode(result)
+    key = f"{prefix}/{name}"
+    inline = None
+    if not isinstance(data, NativeData) and sum(map(size_of, data)) <= inline_max:
+        inline = b"".join(map(view_of, data))
+        if later is not None and not replace:
+            endpoint = later.endpoint()
+            if endpoint is not None:
+                later.add(key, inline)
+                return Published(ObjectRef(endpoint, key, 0), inline)
     session = default_client()._session
     deadline = session.deadline(timeout)
     dialect = session.dialect(deadline)
-    data = objects.encode(result)
-    key = f"{prefix}/{name}"
-    op_id = _op_id(key)
-    inline = None
-    if not isinstance(data, NativeData) and sum(map(size_of, data)) <= inline_max:
-        inline = bytes(assemble(data))
-        if later is not None and isinstance(dialect, Documents) and not replace:
-            later.add(key, inline)
-            return Published(ObjectRef(dialect.endpoint, key, 0), inline)
     try:
-        options = WriteOptions(if_version=0, op_id=op_id)
+        options = WriteOptions(if_version=0, op_id=_op_id(key))
         return Published(dialect.put(key, data, deadline, options=options), inline)
     except VersionConflict:
         if replace:
@@ -121,6 +124,19 @@ class Later:
         self._busy = False
         self._hurry = False
         self._thread: Optional[threading.Thread] = None
+        self._endpoint: Optional[str] = None
+
+    def endpoint(self) -> Optional[str]:
+        """Of the cache that results go to; None when each of them has to be put by itself.
+
+        To ask the client each time would cost as much as a small task.
+        """
+        if self._endpoint is None:
+            session = default_client()._session
+            dialect = session.dialect(session.deadline(self._timeout))
+            if isinstance(dialect, Documents):
+                self._endpoint = dialect.endpoint
+        return self._endpoint
 
     def add(self, key: str, data: bytes) -> None:
         """Take a result. Waits when very many are waiting."""
@@ -163,6 +179,7 @@ class Later:
         deadline = session.deadline(self._timeout)
         dialect = session.dialect(deadline)
         assert isinstance(dialect, Documents), "as when they were added"
+        self._endpoint = dialect.endpoint  # The configuration may have changed.
         requests = []
         for key, data in batch:
             options = WriteOptions(if_version=0, op_id=_op_id(key))

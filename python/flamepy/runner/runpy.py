@@ -26,7 +26,7 @@ from flamepy.runner.payloads import (
     marks,
     nested,
 )
-from flamepy.runner.publishing import Later, publish, result_name
+from flamepy.runner.publishing import Later, publish, result_prefix
 from flamepy.runner.types import RunnerContext, RunnerRequest
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class FlameRunpyService(FlameService):
 
     def __init__(self) -> None:
         self._session: Optional[SessionContext] = None
-        self._common_data = b""
+        self._results = ""  # What the names of results begin with.
         self._context_ref: Optional[ObjectRef] = None
         self._context: Optional[RunnerContext] = None
         self._made: Any = NOTHING
@@ -79,7 +79,7 @@ class FlameRunpyService(FlameService):
         if common_data is None:
             raise InvalidArgument("the session has no common data; it must be a RunnerContext's")
         self._session = context
-        self._common_data = common_data
+        self._results = result_prefix(common_data)
         self._context_ref = ObjectRef.decode(common_data)
         self._load(self._stored_version())
         logger.info("session %s of %s", context.session_id, context.application.name)
@@ -93,7 +93,7 @@ class FlameRunpyService(FlameService):
             raise InvalidArgument("the task has no input; it must be a RunnerRequest")
         request = loads(context.input, RunnerRequest)
         asked = marks(request)
-        name = result_name(self._common_data, context.task_id)
+        name = self._results + context.task_id
         prefix = f"{session.application.name}/{context.session_id}"
         stateful = bool(self._context.stateful)
         if stateful and self._refresh(name):

@@ -255,15 +255,13 @@ class RunnerService:
             if result.cancelled():
                 submitted.set_result(None)
                 return
-            request = self._request(method, args, kwargs)
-            task = self._session.run(request)
+            self._session.run_for(result, self._request(method, args, kwargs))
         except BaseException as error:
             if result.set_running_or_notify_cancel():
                 result.set_exception(error)
             submitted.set_exception(error)
             return
         submitted.set_result(None)
-        task.add_done_callback(lambda done: _pass_on(done, result))
 
     def _request(self, method: Optional[str], args: tuple, kwargs: dict) -> bytes:
         args, kwargs = map_nested([args, kwargs], ObjectFuture, ObjectFuture.as_argument)
@@ -272,16 +270,6 @@ class RunnerService:
 
 def _failed(future: Future) -> bool:
     return future.cancelled() or future.exception() is not None
-
-
-def _pass_on(task: Future, result: Future) -> None:
-    if task.cancelled() or not result.set_running_or_notify_cancel():
-        return
-    error = task.exception()
-    if error is not None:
-        result.set_exception(error)
-    else:
-        result.set_result(task.result())
 
 
 def _results(

@@ -24,6 +24,7 @@
 #include "flame/session/python_guard.h"
 #include "flame/session/session_expiry.h"
 #include "flame/session/session_manager.h"
+#include "flame/session/task_door.h"
 #include "flame/session/work_folder.h"
 #include "options.h"
 
@@ -46,6 +47,16 @@ class Cleanup {
  private:
   const std::string folder_;
 };
+
+/// Null where there can be none; gRPC does it all then.
+std::unique_ptr<TaskDoor> OpenTaskDoor(const std::string& folder,
+                                       SessionManager* manager) {
+  auto door = TaskDoor::Open({.path = folder + "/.tasks"}, manager);
+  if (door.ok()) return *std::move(door);
+  FLAME_LOG_WARN(server, "no socket for clients of this machine: {}",
+                 door.status().message());
+  return nullptr;
+}
 
 arrow::Status Serve(const ManagerConfig& config, const sigset_t& signals) {
   ARROW_RETURN_NOT_OK(SetUpLogging(config.log));
@@ -101,7 +112,12 @@ arrow::Status Serve(const ManagerConfig& config, const sigset_t& signals) {
     if (expiry && session.ok()) expiry->Add(*session);
   });
   LogsService logs_service(manager.get(), &logs);
-  if (!config.strict_upstream) door.more = &logs_service;
+  std::unique_ptr<TaskDoor> tasks;
+  if (!config.strict_upstream) {
+    door.more = &logs_service;
+    tasks = OpenTaskDoor(executors.launch.socket_dir, manager.get());
+    door.tasks = tasks.get();
+  }
   ARROW_ASSIGN_OR_RAISE(const auto frontend, Frontend::Open(door, manager.get()));
   pool.SetEndpoint(UrlOf(config, frontend->port()));
   manager->Start([&pool](Assignment assignment) { pool.Launch(std::move(assignment)); });

@@ -30,7 +30,8 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
   using Unary = grpc::ServerUnaryReactor;
 
  public:
-  Service(SessionManager* manager, bool strict) : manager_(manager), dialect_(strict) {}
+  Service(SessionManager* manager, const FrontendOptions& options)
+      : manager_(manager), dialect_(options.strict_upstream), tasks_(options.tasks) {}
 
   Unary* RegisterApplication(Context* context,
                              const v1::RegisterApplicationRequest* request,
@@ -104,6 +105,7 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
   Unary* CreateSession(Context* context, const v1::CreateSessionRequest* request,
                        v1::Session* response) override {
     if (!request->has_session()) return Answer(context, Missing("session spec"));
+    TellOfTasks(context);
     return Answer(context,
                   manager_->CreateSession(request->session_id(), request->session()),
                   response);
@@ -112,6 +114,7 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
                      v1::Session* response) override {
     std::optional<v1::SessionSpec> spec;
     if (request->has_session()) spec = request->session();
+    TellOfTasks(context);
     return Answer(context, manager_->OpenSession(request->session_id(), std::move(spec)),
                   response);
   }
@@ -149,6 +152,7 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
   Unary* CreateTask(Context* context, const v1::CreateTaskRequest* request,
                     v1::Task* response) override {
     if (!request->has_task()) return Answer(context, Missing("task spec"));
+    TellOfTasks(context);
     return Answer(context, manager_->CreateTask(request->task()), response);
   }
   Unary* GetTask(Context* context, const v1::GetTaskRequest* request,
@@ -179,6 +183,13 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
   }
 
  private:
+  /// Who is about to hand over tasks learns of the way for clients of this machine, and
+  /// by the key whether it is the same machine.
+  void TellOfTasks(Context* context) {
+    if (tasks_ == nullptr) return;
+    context->AddTrailingMetadata("flame-task-socket-bin", tasks_->path());
+    context->AddTrailingMetadata("flame-task-key", tasks_->key());
+  }
   Unary* Answer(Context* context, const Status& status) {
     auto* reactor = context->DefaultReactor();
     reactor->Finish(dialect_.StatusOf(status));
@@ -211,6 +222,7 @@ class Frontend::Service final : public v1::Frontend::CallbackService {
 
   SessionManager* const manager_;
   const Dialect dialect_;
+  const TaskDoor* const tasks_;
 };
 
 Frontend::Frontend() = default;
@@ -218,7 +230,7 @@ Frontend::Frontend() = default;
 arrow::Result<std::unique_ptr<Frontend>> Frontend::Open(const FrontendOptions& options,
                                                         SessionManager* manager) {
   std::unique_ptr<Frontend> frontend(new Frontend());
-  frontend->service_ = std::make_unique<Service>(manager, options.strict_upstream);
+  frontend->service_ = std::make_unique<Service>(manager, options);
   auto credentials = grpc::InsecureServerCredentials();
   if (!options.certificates.empty()) {
     grpc::SslServerCredentialsOptions tls;

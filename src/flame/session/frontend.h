@@ -12,6 +12,7 @@
 #include <arrow/result.h>
 
 #include "flame/session/session_manager.h"
+#include "flame/session/task_door.h"
 
 namespace flame {
 
@@ -27,6 +28,8 @@ struct FrontendOptions {
   bool strict_upstream = false;
   /// Served on the same address; borrowed, and outlives the door. Null = none.
   grpc::Service* more = nullptr;
+  /// Made known to clients; borrowed, and outlives the door. Null = none.
+  const TaskDoor* tasks = nullptr;
 };
 
 class Frontend {

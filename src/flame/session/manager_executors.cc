@@ -91,11 +91,7 @@ bool SessionManager::MustLeave(const std::string& id) {
 }
 
 Status SessionManager::ReadInput(uint64_t serial, uint64_t id, TaskWork* work) const {
-  ARROW_ASSIGN_OR_RAISE(auto task, store_->ReadTask(serial, id));
-  if (!task) return NotFoundRefusal("its record is gone");
-  if (task->spec().has_input())
-    work->input = std::move(*task->mutable_spec()->mutable_input());
-  return Status::OK();
+  return store_->ReadInput(serial, id).Value(&work->input);
 }
 
 SessionManager::Next SessionManager::AwaitWork(const std::string& id,

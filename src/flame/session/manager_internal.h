@@ -16,11 +16,12 @@ class SessionManager::Notifications {
   Notifications(const Notifications&) = delete;
   Notifications& operator=(const Notifications&) = delete;
   ~Notifications() {
-    for (const Call& call : calls_) call.listener->OnTaskChanged(call.session, call.task);
+    for (const Call& call : calls_)
+      call.listener->OnTaskChanged(call.session, call.task, call.state);
   }
   void Add(std::shared_ptr<TaskListener> listener, const std::string& session,
-           uint64_t task) {
-    calls_.push_back({std::move(listener), session, task});
+           uint64_t task, v1::TaskState state) {
+    calls_.push_back({std::move(listener), session, task, state});
   }
 
  private:
@@ -28,6 +29,7 @@ class SessionManager::Notifications {
     std::shared_ptr<TaskListener> listener;
     std::string session;
     uint64_t task;
+    v1::TaskState state;
   };
   std::vector<Call> calls_;
 };

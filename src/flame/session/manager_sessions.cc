@@ -228,7 +228,8 @@ Status SessionManager::DeleteLocked(const SessionPtr& session,
   for (auto& [task, listeners] : session->listeners) {
     for (const auto& weak : listeners) {
       if (auto listener = weak.lock())
-        notifications->Add(std::move(listener), session->id(), task);
+        notifications->Add(std::move(listener), session->id(), task,
+                           session->tasks[task - 1]);
     }
   }
   session->listeners.clear();

@@ -46,7 +46,7 @@ void SessionManager::CollectListeners(Session* session, uint64_t id,
   std::erase_if(found->second, [&](const std::weak_ptr<TaskListener>& weak) {
     auto listener = weak.lock();
     if (!listener) return true;
-    notifications->Add(std::move(listener), session->id(), id);
+    notifications->Add(std::move(listener), session->id(), id, session->tasks[id - 1]);
     return false;
   });
   // Nothing happens to it any more.
@@ -54,7 +54,8 @@ void SessionManager::CollectListeners(Session* session, uint64_t id,
     session->listeners.erase(found);
 }
 
-arrow::Result<v1::Task> SessionManager::CreateTask(v1::TaskSpec spec) {
+arrow::Result<v1::Task> SessionManager::CreateTask(v1::TaskSpec spec,
+                                                   std::weak_ptr<TaskListener> listener) {
   v1::Task task;
   *task.mutable_spec() = std::move(spec);
   task.mutable_spec()->clear_output();
@@ -75,6 +76,7 @@ arrow::Result<v1::Task> SessionManager::CreateTask(v1::TaskSpec spec) {
   session->tasks.push_back(v1::Pending);
   ++session->counts[v1::Pending];
   session->waiting.insert(id);
+  if (!listener.expired()) session->listeners[id].push_back(std::move(listener));
   AssignWaiting(session.get(), &notifications);
   if (!session->waiting.empty()) WakeScheduler();
   return task;
@@ -105,6 +107,17 @@ arrow::Result<v1::Task> SessionManager::GetTask(const std::string& session_id,
     event->set_creation_time(started_ms);
   }
   return *std::move(task);
+}
+
+arrow::Result<std::optional<std::string>> SessionManager::GetOutput(
+    const std::string& session_id, uint64_t id) const {
+  uint64_t serial = 0;
+  {
+    MutexLock lock(mutex_);
+    ARROW_ASSIGN_OR_RAISE(const SessionPtr session, Find(session_id));
+    serial = session->stored.serial;
+  }
+  return store_->ReadOutput(serial, id);
 }
 
 arrow::Result<std::optional<v1::Task>> SessionManager::NextTask(

@@ -76,12 +76,15 @@ struct TaskOutcome {
 /// Why a bind failed; the numbers are known to callers.
 enum class BindFailure { kInstall = 10, kLaunch = 11, kSessionEnter = 12, kOther = 19 };
 
-/// Hears that a task has changed. Asks the manager then what it is now, so that a slow
-/// listener skips states and never holds any back. Called without locks, by any thread.
+/// Hears that a task has changed, and asks the manager then what it is now, so that a
+/// slow listener skips states and never holds any back. Called without locks, by any
+/// thread.
 class TaskListener {
  public:
   virtual ~TaskListener() = default;
-  virtual void OnTaskChanged(const std::string& session, uint64_t task) = 0;
+  /// `state` is what it was changed to; it may have been changed again.
+  virtual void OnTaskChanged(const std::string& session, uint64_t task,
+                             v1::TaskState state) = 0;
 };
 
 class SessionManager {
@@ -139,7 +142,12 @@ class SessionManager {
                                         int64_t bytes) const;
 
   // Tasks.
-  arrow::Result<v1::Task> CreateTask(v1::TaskSpec spec);
+  /// `listener`, if there is one, is told of every change that follows.
+  arrow::Result<v1::Task> CreateTask(v1::TaskSpec spec,
+                                     std::weak_ptr<TaskListener> listener = {});
+  /// The output of a task that has succeeded; nullopt where there is none.
+  arrow::Result<std::optional<std::string>> GetOutput(const std::string& session,
+                                                      uint64_t id) const;
   arrow::Result<v1::Task> GetTask(const std::string& session, uint64_t id) const;
   /// The first after `after` (0 = of all); nullopt = there is no more.
   arrow::Result<std::optional<v1::Task>> NextTask(const std::string& session,

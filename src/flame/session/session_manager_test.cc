@@ -561,7 +561,7 @@ TEST_F(ManagerTest, DrainTakesNothingNew) {
 /// Remembers what it heard.
 class Listener final : public TaskListener {
  public:
-  void OnTaskChanged(const std::string& session, uint64_t task) override {
+  void OnTaskChanged(const std::string& session, uint64_t task, v1::TaskState) override {
     MutexLock lock(mutex_);
     heard_.push_back(session + "/" + std::to_string(task));
   }

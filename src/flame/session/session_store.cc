@@ -7,6 +7,7 @@
 
 #include "flame/base/error.h"
 #include "flame/base/log.h"
+#include "flame/session/refusal.h"
 #include "flame/storage/coding.h"
 
 namespace flame {
@@ -195,6 +196,32 @@ Status SessionStore::FinishTask(uint64_t serial, uint64_t id, const v1::Task& ta
   }
   changes.push_back({TaskKey(kTasks, serial, id), EncodeTask(task, flags)});
   return store_->Write(changes);
+}
+
+arrow::Result<std::optional<std::string>> SessionStore::ReadPayload(std::string_view kind,
+                                                                    uint8_t flag,
+                                                                    uint64_t serial,
+                                                                    uint64_t id) const {
+  ARROW_ASSIGN_OR_RAISE(auto payload, store_->Get(TaskKey(kind, serial, id)));
+  if (payload) return payload;
+  ARROW_ASSIGN_OR_RAISE(const auto record, store_->Get(TaskKey(kTasks, serial, id)));
+  if (!record) return NotFoundRefusal("its record is gone");
+  v1::Task task;
+  uint8_t flags = 0;
+  // It has none, or lacks what it should have.
+  if (!DecodeTask(*record, &task, &flags) || (flags & flag) != 0)
+    return Corrupt(fmt::format("a payload of task {}", id));
+  return std::nullopt;
+}
+
+arrow::Result<std::optional<std::string>> SessionStore::ReadInput(uint64_t serial,
+                                                                  uint64_t id) const {
+  return ReadPayload(kInputs, kHasInput, serial, id);
+}
+
+arrow::Result<std::optional<std::string>> SessionStore::ReadOutput(uint64_t serial,
+                                                                   uint64_t id) const {
+  return ReadPayload(kOutputs, kHasOutput, serial, id);
 }
 
 arrow::Result<std::optional<v1::Task>> SessionStore::ReadTask(uint64_t serial,

@@ -61,8 +61,15 @@ class SessionStore {
   /// empty.
   arrow::Result<std::optional<v1::Task>> ReadTask(uint64_t serial, uint64_t id,
                                                   bool payloads = true) const;
+  /// One payload alone; nullopt = the task has none.
+  arrow::Result<std::optional<std::string>> ReadInput(uint64_t serial, uint64_t id) const;
+  arrow::Result<std::optional<std::string>> ReadOutput(uint64_t serial,
+                                                       uint64_t id) const;
 
  private:
+  arrow::Result<std::optional<std::string>> ReadPayload(std::string_view kind,
+                                                        uint8_t flag, uint64_t serial,
+                                                        uint64_t id) const;
   arrow::Status DeleteTasks(uint64_t serial);
 
   const std::unique_ptr<KeyValueStore> store_;

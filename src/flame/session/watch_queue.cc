@@ -19,11 +19,11 @@ arrow::Status WatchQueue::Add(const std::string& session, const std::string& tas
     watched_.erase({session, id});
     return status;
   }
-  OnTaskChanged(session, id);
+  OnTaskChanged(session, id, v1::Pending);
   return arrow::Status::OK();
 }
 
-void WatchQueue::OnTaskChanged(const std::string& session, uint64_t task) {
+void WatchQueue::OnTaskChanged(const std::string& session, uint64_t task, v1::TaskState) {
   std::function<void()> news;
   {
     MutexLock lock(mutex_);

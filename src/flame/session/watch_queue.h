@@ -37,7 +37,8 @@ class WatchQueue final : public TaskListener,
   bool Finished() const;
   void Close();
 
-  void OnTaskChanged(const std::string& session, uint64_t task) override;
+  void OnTaskChanged(const std::string& session, uint64_t task,
+                     v1::TaskState state) override;
 
  private:
   using Key = std::pair<std::string, uint64_t>;

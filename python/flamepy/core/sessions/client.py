@@ -7,13 +7,15 @@ following the context; `connect` makes one of your own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from flamepy.core.context import FlameClientTls, current_context
 from flamepy.core.errors import (
@@ -44,8 +46,12 @@ from flamepy.core.sessions.model import (
     moment,
     session_spec,
 )
-from flamepy.core.sessions.rpc import Channel, Stream, Target
+from flamepy.core.sessions.rpc import DEFAULT_TIMEOUT, Channel, Stream, Target
+from flamepy.core.sessions.task_socket import INPUT_MAX_BYTES, Lost, TaskSocket
 from flamepy.core.types import short_name
+
+if TYPE_CHECKING:
+    from flamepy.core.sessions.watching import Watcher
 
 __all__ = [
     "Connection",
@@ -77,11 +83,39 @@ class Connection:
         from flamepy.core.sessions.watching import Watcher  # Imports asyncio.
 
         self._watcher = Watcher(target)
+        self._lock = threading.Lock()
+        self._tasks: Optional[TaskSocket] = None
+        self._tasks_key: Any = None  # Of the last door that was told of, and tried.
 
     def close(self) -> None:
         """End it; futures that have no answer yet get `Cancelled`."""
+        with self._lock:
+            tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.close()
         self._watcher.close()
         self._channel.close()
+
+    def _told(self, trailers: dict[str, Any]) -> None:
+        """The service may offer a shorter way for tasks: once for each time that it is started."""
+        path, key = trailers.get("flame-task-socket-bin"), trailers.get("flame-task-key")
+        if not path or not key or key == self._tasks_key:
+            return
+        with self._lock:
+            if key == self._tasks_key:
+                return
+            self._tasks_key = key
+            # It must not keep this alive: a connection that is forgotten ends.
+            self._tasks = TaskSocket.open(path, key.encode(), _explainer(self._watcher))
+            if self._tasks is not None:
+                weakref.finalize(self, self._tasks.close)
+
+    def _task_socket(self, data: Optional[bytes]) -> Optional[TaskSocket]:
+        """For a task with this input; None when it goes by gRPC."""
+        tasks = self._tasks
+        if tasks is None or not tasks.usable:
+            return None
+        return tasks if data is None or len(data) <= INPUT_MAX_BYTES else None
 
     def __enter__(self) -> Connection:
         return self
@@ -174,6 +208,7 @@ class Connection:
             "create session",
             timeout=timeout,
             repeatable=False,
+            on_trailers=self._told,
         )
         return Session(self, found)
 
@@ -199,7 +234,12 @@ class Connection:
             session_id=session_id, session=None if spec is None else session_spec(spec)
         )
         found = self._channel.unary(
-            "OpenSession", request, messages.Session, "open session", timeout=timeout
+            "OpenSession",
+            request,
+            messages.Session,
+            "open session",
+            timeout=timeout,
+            on_trailers=self._told,
         )
         return Session(self, found)
 
@@ -297,9 +337,7 @@ class Session:
         InvalidState
             The session is closed.
         """
-        if input_data is not None and not isinstance(input_data, (bytes, bytearray, memoryview)):
-            raise InvalidArgument("input_data must be bytes in core API")
-        data = None if input_data is None else bytes(input_data)
+        data = _checked(input_data)
         request = messages.CreateTaskRequest(task=messages.TaskSpec(session_id=self.id, input=data))
         found = self.connection._channel.unary(
             "CreateTask",
@@ -308,6 +346,7 @@ class Session:
             "create task",
             timeout=timeout,
             repeatable=False,
+            on_trailers=self.connection._told,
         )
         return from_task(found)
 
@@ -351,8 +390,34 @@ class Session:
         timeout : float, optional
             Seconds to hand the task over; the future's own calls have theirs.
         """
-        task = self.create_task(input_data, timeout=timeout)
-        return TaskFuture(self, task.id, informer)
+        data = _checked(input_data)
+        tasks = self.connection._task_socket(data) if informer is None else None
+        if tasks is not None:
+            future = TaskFuture(self.id)
+            accepted: Future = Future()
+            with contextlib.suppress(Lost):
+                tasks.submit(self.id, data, future, accepted)
+                future.task_id = _accepted(accepted, timeout)
+                return future
+        task = self.create_task(data, timeout=timeout)
+        future = TaskFuture(self.id, task.id)
+        watched = self.connection._watcher.watch(self.id, task.id)
+        watched.add_done_callback(lambda done: _settle(future, done, informer))
+        return future
+
+    def run_for(self, future: Future, input_data: bytes) -> None:
+        """Have a task done, and give its output, or what goes wrong, to a future.
+
+        Whether the service takes the task is not waited for: the future tells.
+        """
+        data = _checked(input_data)
+        tasks = self.connection._task_socket(data)
+        if tasks is not None:
+            with contextlib.suppress(Lost):
+                tasks.submit(self.id, data, future)
+                return
+        task = self.create_task(data)
+        _explainer(self.connection._watcher)(future, self.id, task.id)
 
     def invoke(self, input_data: Any, *, timeout: Optional[float] = None) -> Any:
         """Have a task done, and wait for its output.
@@ -396,13 +461,10 @@ class TaskFuture(Future):
     `cancel` gives the result up here; there is no call that stops a task.
     """
 
-    def __init__(self, session: Session, task_id: str, informer: Optional[TaskInformer]) -> None:
+    def __init__(self, session_id: str, task_id: str = "") -> None:
         super().__init__()
         self.task_id = task_id
-        self.session_id = session.id
-        self._informer = informer
-        watched = session.connection._watcher.watch(session.id, task_id)
-        watched.add_done_callback(self._ended)
+        self.session_id = session_id
 
     def result(self, timeout: Optional[float] = None) -> Any:
         """The output: bytes, or None.
@@ -433,35 +495,65 @@ class TaskFuture(Future):
             "wait longer"
         )
 
-    def _ended(self, watched: Future) -> None:
-        error = watched.exception()
-        if not self.set_running_or_notify_cancel():
-            return
-        if error is not None:
-            self._tell(None, error)
-            self.set_exception(error)
-            return
-        task = from_task(watched.result())
-        self._tell(task, None)
-        if task.state == TaskState.SUCCEED:
-            self.set_result(task.output)
-        elif task.state == TaskState.FAILED:
-            self.set_exception(TaskFailed(task.failure(), self.session_id, self.task_id))
-        else:
-            self.set_exception(
-                TaskCancelled(
-                    f"task {self.task_id} of session {self.session_id} was cancelled: the session "
-                    "was closed before it ran"
-                )
-            )
 
-    def _tell(self, task: Optional[Task], error: Optional[BaseException]) -> None:
-        if self._informer is None:
+def _settle(future: Future, watched: Future, informer: Optional[TaskInformer] = None) -> None:
+    """Give a future what came of its task, once the watcher knows it."""
+    error = watched.exception()
+    if not future.set_running_or_notify_cancel():
+        return
+    if error is not None:
+        if informer is not None:
+            informer.on_error(error)
+        future.set_exception(error)
+        return
+    task = from_task(watched.result())
+    if informer is not None:
+        informer.on_update(task)
+    if task.state == TaskState.SUCCEED:
+        future.set_result(task.output)
+    elif task.state == TaskState.FAILED:
+        future.set_exception(TaskFailed(task.failure(), task.session_id, task.id))
+    else:
+        future.set_exception(
+            TaskCancelled(
+                f"task {task.id} of session {task.session_id} was cancelled: the session was "
+                "closed before it ran"
+            )
+        )
+
+
+def _explainer(watcher: Watcher) -> Callable[[Future, str, str], None]:
+    """Gives futures the ends of tasks that the watcher finds."""
+
+    def explain(future: Future, session_id: str, task_id: str) -> None:
+        try:
+            watched = watcher.watch(session_id, task_id)
+        except FlameError as error:  # The connection was closed.
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
             return
-        if task is not None:
-            self._informer.on_update(task)
-        else:
-            self._informer.on_error(error)  # type: ignore[arg-type]
+        watched.add_done_callback(lambda done: _settle(future, done))
+
+    return explain
+
+
+def _checked(input_data: Any) -> Optional[bytes]:
+    if input_data is not None and not isinstance(input_data, (bytes, bytearray, memoryview)):
+        raise InvalidArgument("input_data must be bytes in core API")
+    return None if input_data is None else bytes(input_data)
+
+
+def _accepted(accepted: Future, timeout: Optional[float]) -> str:
+    """The id of a task, when the service has it."""
+    seconds = DEFAULT_TIMEOUT if timeout is None else timeout
+    if not seconds > 0:
+        raise InvalidArgument(f"timeout is {timeout!r}, expected seconds above 0 or None")
+    try:
+        return accepted.result(seconds)
+    except FutureTimeout:
+        raise Timeout(
+            f"failed to create task: the session manager has not taken it in {seconds:g} s"
+        ) from None
 
 
 class TaskWatcher:

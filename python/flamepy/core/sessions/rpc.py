@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 from urllib.parse import urlsplit
 
 from flamepy.core.context import FlameClientTls
@@ -32,7 +32,15 @@ from flamepy.core.errors import (
 from flamepy.core.sessions.wire import Message
 from flamepy.core.tls import explain
 
-__all__ = ["DEFAULT_TIMEOUT", "FRONTEND", "Channel", "Target", "grpc_module", "translate"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "FRONTEND",
+    "Channel",
+    "Target",
+    "error_of",
+    "grpc_module",
+    "translate",
+]
 
 FRONTEND = "/flame.v1.Frontend/"
 DEFAULT_TIMEOUT = 60.0
@@ -191,6 +199,7 @@ class Channel:
         timeout: Optional[float] = None,
         repeatable: bool = True,
         newer_name: Optional[str] = None,
+        on_trailers: Optional[Callable[[dict[str, Any]], None]] = None,
     ) -> M:
         """One request, one reply.
 
@@ -204,6 +213,8 @@ class Channel:
             Try again while the service cannot be reached.
         newer_name : str, optional
             What newer servers call it.
+        on_trailers : callable, optional
+            Is told what the server says beside its reply.
         """
         seconds = DEFAULT_TIMEOUT if timeout is None else timeout
         if not seconds > 0:
@@ -215,7 +226,11 @@ class Channel:
             left = max(0.001, end - time.monotonic())
             try:
                 call = self._unary(self._other_names.get(name, name))
-                return reply.decode(call(body, timeout=left, wait_for_ready=True))
+                if on_trailers is None:
+                    return reply.decode(call(body, timeout=left, wait_for_ready=True))
+                answer, done = call.with_call(body, timeout=left, wait_for_ready=True)
+                on_trailers(dict(done.trailing_metadata() or ()))
+                return reply.decode(answer)
             except self._grpc.RpcError as error:
                 code = error.code()
                 if (
@@ -292,7 +307,16 @@ def translate(error: Any, operation: str, address: str) -> FlameError:
     """The exception of this package that a gRPC error means."""
     code = error.code()
     name = code.name if code is not None else "UNKNOWN"
-    details = error.details() or name
+    return _error_named(name, error.details() or name, operation, address)
+
+
+def error_of(code: int, details: str, operation: str) -> FlameError:
+    """The exception that a code of gRPC's, as a number, means."""
+    name = next((item.name for item in grpc_module().StatusCode if item.value[0] == code), "")
+    return _error_named(name, details, operation, "the task socket")
+
+
+def _error_named(name: str, details: str, operation: str, address: str) -> FlameError:
     text = f"failed to {operation}: {details}"
     if name == "INVALID_ARGUMENT" and "not open" in details:
         return InvalidState(f"{text}; open another one")
