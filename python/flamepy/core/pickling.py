@@ -31,12 +31,15 @@ import pyarrow as pa
 from flamepy.core.buffers import ALIGNMENT, Pieces, size_of, write_stream
 from flamepy.core.errors import DecodeError
 
-__all__ = ["dump", "has_table", "load", "plain_value"]
+__all__ = ["dump", "has_table", "is_plain", "load", "plain_value"]
 
 OUT_OF_BAND_MIN_BYTES = 4 << 10
 MAGIC = b"\x00FLMOOB\x01"  # The last byte of a pickle without a table is STOP.
 
 _PROTOCOL = 5
+_NUMBERS = frozenset({bool, int, float, complex, type(None)})
+_CONTAINERS = frozenset({list, tuple, dict})
+_FEW = 16
 _SCAN_MAX_BYTES = 1 << 20
 _ENTRY = struct.Struct("<3Q")
 _FOOTER = struct.Struct("<Q8s")
@@ -57,6 +60,8 @@ def dump(obj: Any) -> Pieces:
     Functions and classes of ``__main__`` travel by value (cloudpickle). Arrow data nested
     in `obj` goes through Arrow IPC, so that a slice does not ship its parent.
     """
+    if is_plain(obj):
+        return [pickle.dumps(obj, _PROTOCOL)]
     sink = _Sink()
     buffers: list[memoryview] = []
 
@@ -80,6 +85,28 @@ def dump(obj: Any) -> Pieces:
         _Pickler(sink, protocol=_PROTOCOL).dump(obj)
         return sink.pieces
     return _insert(opcodes, buffers)
+
+
+def is_plain(obj: Any, also: tuple[type, ...] = (), depth: int = 2) -> bool:
+    """Whether the standard pickler makes the same bytes, in a fraction of the time.
+
+    So it is for numbers, short texts and bytes, and a few of them in a list, tuple or dict.
+
+    Parameters
+    ----------
+    also : tuple of type
+        Importable classes, whose pickles hold nothing else.
+    """
+    kind = type(obj)
+    if kind in _NUMBERS or kind in also:
+        return True
+    if kind is str or kind is bytes:
+        return len(obj) < OUT_OF_BAND_MIN_BYTES
+    if kind not in _CONTAINERS or not depth or len(obj) > _FEW:
+        return False
+    if kind is dict:
+        return is_plain((*obj.keys(), *obj.values()), also, depth)
+    return all(is_plain(item, also, depth - 1) for item in obj)
 
 
 def load(data: memoryview, *, copy: bool = False) -> Any:

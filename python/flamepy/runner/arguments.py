@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any, Callable, Optional
 
+from flamepy.core.pickling import is_plain
 from flamepy.core.refs import ObjectRef
-from flamepy.runner.payloads import dumps, mark, nested
+from flamepy.runner.payloads import Riding, dumps, mark, nested
 from flamepy.runner.types import RunnerRequest
 
 __all__ = ["MESSAGE_MAX_BYTES", "pack_call"]
@@ -16,6 +18,7 @@ MESSAGE_MAX_BYTES = 1 << 20
 _LARGE_BYTES = MESSAGE_MAX_BYTES // 8
 _LARGE_AMONG_MANY_BYTES = 4 << 10
 _DEPTH = 10
+_REFERENCES = (ObjectRef, Riding)
 
 
 def pack_call(
@@ -28,6 +31,8 @@ def pack_call(
     put : callable
         Stores an argument.
     """
+    if is_plain(args, _REFERENCES) and is_plain(kwargs, _REFERENCES):
+        return pickle.dumps(_request(method, args, kwargs), 5)
     obvious = _Spill(put, lambda value: _size_at_sight(value) > MESSAGE_MAX_BYTES)
     args, kwargs = obvious.all(args, kwargs)
     data = _dump(method, args, kwargs)
@@ -67,7 +72,11 @@ class _Spill:
 
 
 def _dump(method: Optional[str], args: tuple, kwargs: dict[str, Any]) -> bytes:
-    return dumps(mark(RunnerRequest(method, args or None, kwargs or None)))
+    return dumps(_request(method, args, kwargs))
+
+
+def _request(method: Optional[str], args: tuple, kwargs: dict[str, Any]) -> RunnerRequest:
+    return mark(RunnerRequest(method, args or None, kwargs or None))
 
 
 def _size_at_sight(value: Any) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
 
 import bson
 import cloudpickle
@@ -94,14 +94,29 @@ class Riding:
         return pickle.loads, (self._pickled,)
 
 
-class Answer(NamedTuple):
+class Answer:
     """What a task returned: a reference, and the encoded result if it is small.
 
-    The reference has version 0 while only the worker knows whether the result is in the cache.
+    Attributes
+    ----------
+    inline : bytes or None
     """
 
-    ref: ObjectRef
-    inline: Optional[bytes]
+    def __init__(self, document: dict[str, Any]) -> None:
+        inline = document.get(_INLINE)
+        self.inline: Optional[bytes] = None if inline is None else bytes(inline)
+        self._document = document
+
+    @property
+    def ref(self) -> ObjectRef:
+        """Of version 0 while only the worker knows whether the result is in the cache.
+
+        Raises
+        ------
+        InvalidArgument
+            The answer names no object.
+        """
+        return ObjectRef.from_document(self._document)
 
     def value(self) -> Any:
         """The result that rode along, or `NOTHING`."""
@@ -135,8 +150,10 @@ def read_answer(data: Optional[bytes]) -> Answer:
         document = bson.decode(data)
     except (bson.errors.BSONError, TypeError, ValueError) as error:
         raise InvalidArgument(f"the task returned no object reference: {error}") from error
-    inline = document.get(_INLINE)
-    return Answer(ObjectRef.from_document(document), None if inline is None else bytes(inline))
+    found = Answer(document)
+    if found.inline is None:
+        _ = found.ref  # Is there one?
+    return found
 
 
 def failure_text(error: BaseException, traceback: Optional[str]) -> str:

@@ -18,9 +18,9 @@ from flamepy.core.refs import ObjectRef
 
 __all__ = ["Later", "Published", "confirm", "publish", "result_prefix"]
 
-_PAUSE_SECONDS = 0.01
+_PAUSE_SECONDS = 0.02
 _WAITING_MAX = 1000
-_BATCH = 100
+_BATCH = 200
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +146,8 @@ class Later:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="flamepy-later", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            if len(self._waiting) == 1:  # Else it knows already: each waking costs a switch.
+                self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
         """Wait until all is published, or given up; False if it takes longer."""

@@ -10,9 +10,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <deque>
+#include <grpcpp/support/status.h>
 
-#include "flame/storage/coding.h"
+#include <optional>
+#include <utility>
+
 #include "flame/storage/key_value.h"
 #include "flame/storage/temp_directory.h"
 

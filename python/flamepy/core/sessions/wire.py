@@ -93,22 +93,26 @@ class Message:
 
     FIELDS: ClassVar[dict[str, Field]] = {}
     _BY_NUMBER: ClassVar[dict[int, tuple[str, Field]]] = {}
+    _DEFAULTS: ClassVar[dict[str, Any]] = {}
+    _REPEATED: ClassVar[list[str]] = []
 
     def __init_subclass__(cls) -> None:
         cls._BY_NUMBER = {field.number: (name, field) for name, field in cls.FIELDS.items()}
+        cls._DEFAULTS = {
+            name: None if field.optional else field.default for name, field in cls.FIELDS.items()
+        }
+        cls._REPEATED = [name for name, field in cls.FIELDS.items() if field.repeated]
 
     def __init__(self, **values: Any) -> None:
-        fields = self.FIELDS
-        unknown = values.keys() - fields.keys()
-        if unknown:
-            raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
-        for name, field in fields.items():
-            if name in values:
-                setattr(self, name, values[name])
-            elif field.repeated:
-                setattr(self, name, [])
-            else:
-                setattr(self, name, None if field.optional else field.default)
+        state = self.__dict__
+        state.update(self._DEFAULTS)
+        for name in self._REPEATED:
+            state[name] = []
+        if values:
+            unknown = values.keys() - self.FIELDS.keys()
+            if unknown:
+                raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
+            state.update(values)
 
     def encode(self) -> bytes:
         """The message's bytes, fields in the order of their numbers as the table has them."""
