@@ -10,6 +10,7 @@ from concurrent.futures import Future
 import pytest
 from fake_manager import until
 from flamepy.core.errors import Cancelled, InvalidState, Unavailable
+from flamepy.core.sessions import task_socket
 from flamepy.core.sessions.task_socket import Lost, TaskSocket
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -73,8 +74,14 @@ class Explained:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.hopeless: set[str] = set()
 
-    def __call__(self, future: Future, session_id: str, task_id: str) -> None:
+    def given_up(self, session_id: str) -> Future:
+        future: Future = Future()
+        future.set_result("no instance" if session_id in self.hopeless else None)
+        return future
+
+    def explain(self, future: Future, session_id: str, task_id: str) -> None:
         self.asked.append((session_id, task_id))
         future.set_result(b"explained")
 
@@ -178,6 +185,25 @@ def test_when_the_door_is_gone_accepted_tasks_are_asked_for_and_others_are_error
     until(lambda: not tasks.usable, "the connection is known to be lost")
     with pytest.raises(Lost):
         tasks.submit("s", b"3", Future())
+
+
+def test_tasks_that_nobody_will_ever_do_are_asked_for(tasks, door, explained, monkeypatch):
+    monkeypatch.setattr(task_socket, "_LOOK_SECONDS", 0.05)
+    futures = {name: Future() for name in ("good", "bad", "also bad")}
+    for name, future in futures.items():
+        tasks.submit(name.split()[-1], b"in", future)
+    explained.hopeless.add("bad")
+    numbers = [door.hear()[0] for _ in futures]
+
+    def looked() -> bool:  # It looks whenever something comes.
+        door.say(*(accepted(number, number) for number in numbers))
+        return futures["bad"].done() and futures["also bad"].done()
+
+    until(looked, "they are asked for")
+    assert not futures["good"].done()
+    door.say(ended(numbers[0], numbers[0], b"out"))
+    assert futures["good"].result(10) == b"out"
+    assert explained.asked == [("bad", "2"), ("bad", "3")]
 
 
 def test_closing_gives_everything_up(tasks, door):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from flamepy.core.context import FlameClientTls, current_context
 from flamepy.core.errors import (
@@ -106,7 +106,7 @@ class Connection:
                 return
             self._tasks_key = key
             # It must not keep this alive: a connection that is forgotten ends.
-            self._tasks = TaskSocket.open(path, key.encode(), _explainer(self._watcher))
+            self._tasks = TaskSocket.open(path, key.encode(), _ByWatching(self._watcher))
             if self._tasks is not None:
                 weakref.finalize(self, self._tasks.close)
 
@@ -417,7 +417,7 @@ class Session:
                 tasks.submit(self.id, data, future)
                 return
         task = self.create_task(data)
-        _explainer(self.connection._watcher)(future, self.id, task.id)
+        _ByWatching(self.connection._watcher).explain(future, self.id, task.id)
 
     def invoke(self, input_data: Any, *, timeout: Optional[float] = None) -> Any:
         """Have a task done, and wait for its output.
@@ -522,19 +522,23 @@ def _settle(future: Future, watched: Future, informer: Optional[TaskInformer] = 
         )
 
 
-def _explainer(watcher: Watcher) -> Callable[[Future, str, str], None]:
-    """Gives futures the ends of tasks that the watcher finds."""
+class _ByWatching:
+    """What comes of tasks, as the watcher finds it. Thread-safe."""
 
-    def explain(future: Future, session_id: str, task_id: str) -> None:
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def explain(self, future: Future, session_id: str, task_id: str) -> None:
         try:
-            watched = watcher.watch(session_id, task_id)
+            watched = self._watcher.watch(session_id, task_id)
         except FlameError as error:  # The connection was closed.
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
             return
         watched.add_done_callback(lambda done: _settle(future, done))
 
-    return explain
+    def given_up(self, session_id: str) -> Future:
+        return self._watcher.given_up(session_id)
 
 
 def _checked(input_data: Any) -> Optional[bytes]:

@@ -12,8 +12,9 @@ import os
 import socket
 import struct
 import threading
+import time
 from concurrent.futures import Future
-from typing import Callable, Optional
+from typing import Optional, Protocol
 
 from flamepy.core.errors import Cancelled, FlameError, Unavailable
 from flamepy.core.sessions.model import TaskState
@@ -35,6 +36,9 @@ _HAS_PAYLOAD, _AT_ONCE = 1, 2
 _KEY_BYTES = 32
 _HELLO_SECONDS = 5.0
 _SEND_SECONDS = 60
+_LOOK_SECONDS = 5
+"""How often the sessions of tasks that are waited for are asked whether they have instances."""
+
 _READ_BYTES = 256 << 10
 
 
@@ -45,16 +49,24 @@ class Lost(Exception):
 class _Call:
     """A task that is waited for. Its fields are set by the reading thread."""
 
-    __slots__ = ("accepted", "future", "session_id", "task_id")
+    __slots__ = ("accepted", "future", "session_id", "since", "task_id")
 
     def __init__(self, session_id: str, future: Future, accepted: Optional[Future]) -> None:
         self.session_id = session_id
         self.future = future
         self.accepted = accepted
+        self.since = time.monotonic()
         self.task_id: Optional[str] = None
 
 
-Explain = Callable[[Future, str, str], None]
+class Other(Protocol):
+    """The way by gRPC, for what the socket does not tell."""
+
+    def explain(self, future: Future, session_id: str, task_id: str) -> None:
+        """Give a future what comes of a task."""
+
+    def given_up(self, session_id: str) -> Future:
+        """Why no instance will ever do the session's tasks; None if one may."""
 
 
 class TaskSocket:
@@ -64,15 +76,16 @@ class TaskSocket:
     ----------
     connection : socket.socket
         Connected, and greeted: see `open`.
-    explain : callable
-        Gives a future its answer by other means: ``explain(future, session_id, task_id)``. Called
-        on the reading thread, for tasks that did not succeed and those of a lost connection.
+    other : Other
+        Called on the reading thread: for tasks that did not succeed, those of a lost connection,
+        and those that nobody does.
     """
 
-    def __init__(self, connection: socket.socket, explain: Explain) -> None:
+    def __init__(self, connection: socket.socket, other: Other) -> None:
         self.process_id = os.getpid()
         self._socket = connection
-        self._explain = explain
+        self._other = other
+        self._looked = time.monotonic()  # When what waits for long was looked at.
         self._lock = threading.Lock()  # Of sending, and of what follows.
         self._calls: dict[int, _Call] = {}
         self._next = 1
@@ -81,7 +94,7 @@ class TaskSocket:
         threading.Thread(target=self._read, name="flamepy-tasks", daemon=True).start()
 
     @classmethod
-    def open(cls, path: bytes, key: bytes, explain: Explain) -> Optional[TaskSocket]:
+    def open(cls, path: bytes, key: bytes, other: Other) -> Optional[TaskSocket]:
         """None when the door with this key is not behind the path: it is on another machine."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -94,10 +107,12 @@ class TaskSocket:
             # A manager that does not read is as good as gone.
             timeout = struct.pack("@ll", _SEND_SECONDS, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+            timeout = struct.pack("@ll", _LOOK_SECONDS, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         except (OSError, ValueError):
             connection.close()
             return None
-        return cls(connection, explain)
+        return cls(connection, other)
 
     @property
     def usable(self) -> bool:
@@ -172,7 +187,12 @@ class TaskSocket:
     def _read_frames(self) -> None:
         rest = b""
         while True:
-            data = self._socket.recv(_READ_BYTES)
+            if time.monotonic() - self._looked > _LOOK_SECONDS:
+                self._look()
+            try:
+                data = self._socket.recv(_READ_BYTES)
+            except BlockingIOError:  # For some seconds nothing came.
+                continue
             if not data:
                 return
             if rest:
@@ -200,7 +220,7 @@ class TaskSocket:
                 return
             self._accept(call, task)
             if state != TaskState.SUCCEED:
-                self._explain(call.future, call.session_id, str(task))
+                self._other.explain(call.future, call.session_id, str(task))
                 return
             output = data[start + _ENDED.size : end] if flags & _HAS_PAYLOAD else None
             if call.future.set_running_or_notify_cancel():
@@ -223,11 +243,36 @@ class TaskSocket:
             if call.accepted is not None:
                 call.accepted.set_result(call.task_id)
 
+    def _look(self) -> None:
+        """Are there tasks that no instance will ever take?"""
+        self._looked = time.monotonic()
+        with self._lock:
+            calls = list(self._calls.items())
+        waiting: dict[str, list[int]] = {}
+        for number, call in calls:
+            if call.task_id is not None and self._looked - call.since > _LOOK_SECONDS:
+                waiting.setdefault(call.session_id, []).append(number)
+        for session_id, numbers in waiting.items():
+            with contextlib.suppress(FlameError):
+                found = self._other.given_up(session_id)
+                found.add_done_callback(
+                    lambda done, numbers=numbers: (
+                        self._hand_over(numbers) if done.result() else None
+                    )
+                )
+
+    def _hand_over(self, numbers: list[int]) -> None:
+        """The other way gives the errors, and waits for what is done all the same."""
+        for number in numbers:
+            call = self._calls.pop(number, None)
+            if call is not None and call.task_id is not None:
+                self._other.explain(call.future, call.session_id, call.task_id)
+
     def _give_up(self, call: _Call) -> None:
         if self._closed:
             _fail(call, Cancelled(f"task {call.task_id or ''}: the connection was closed"))
         elif call.task_id is not None:
-            self._explain(call.future, call.session_id, call.task_id)
+            self._other.explain(call.future, call.session_id, call.task_id)
         else:
             _fail(
                 call,
@@ -250,7 +295,10 @@ def _read_exactly(connection: socket.socket, size: int) -> bytes:
     view = memoryview(data)
     have = 0
     while have < size:
-        got = connection.recv_into(view[have:])
+        try:
+            got = connection.recv_into(view[have:])
+        except BlockingIOError:  # For some seconds nothing came.
+            continue
         if not got:
             raise OSError("the connection was closed")
         have += got

@@ -63,6 +63,15 @@ class Watcher:
         loop.call_soon_threadsafe(inner.add, (session_id, task_id), future)
         return future
 
+    def given_up(self, session_id: str) -> Future:
+        """Why a session gets no more instances, as a future: None as long as it may get some."""
+        future: Future = Future()
+        loop = self._start()
+        inner = self._inner
+        assert inner is not None, "started"
+        loop.call_soon_threadsafe(inner.find_given_up, session_id, future)
+        return future
+
     def close(self) -> None:
         """Give all futures up that have no answer yet."""
         with self._lock:
@@ -279,16 +288,33 @@ class _Loop:
                     await self._check_session(session_id)
         self._checking = False
 
-    async def _check_session(self, session_id: str) -> None:
+    def find_given_up(self, session_id: str, future: Future) -> None:
+        async def find() -> None:
+            reason = None
+            with contextlib.suppress(self._grpc.RpcError):
+                reason = await self._why_given_up(session_id)
+            future.set_result(reason)
+
+        if self._wanted is None or self._ended:  # Not yet, or no more.
+            future.set_result(None)
+        else:
+            self._spawn(find())
+
+    async def _why_given_up(self, session_id: str) -> Optional[str]:
         request = messages.SessionNamed(session_id=session_id).encode()
         raw = await self._session(request, timeout=_CALL_SECONDS)
         status = messages.Session.decode(raw).status
         if status is None or status.running:
-            return
+            return None
         texts = {event.code: event.message for event in status.events}
         if _GIVEN_UP not in texts:
+            return None
+        return texts.get(_BIND_FAILED) or texts[_GIVEN_UP]
+
+    async def _check_session(self, session_id: str) -> None:
+        reason = await self._why_given_up(session_id)
+        if reason is None:
             return
-        reason = texts.get(_BIND_FAILED) or texts[_GIVEN_UP]
         for key in [key for key in self._pending if key[0] == session_id]:
             request = messages.TaskNamed(task_id=key[1], session_id=session_id).encode()
             found = messages.Task.decode(await self._get(request, timeout=_CALL_SECONDS))
