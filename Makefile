@@ -124,5 +124,5 @@ fix: setup ## Format everything in place
 help: ## This page
 	@awk 'BEGIN {FS = ":.*## "; print "\nflame-object-cache: make targets\n"} \
 	  /^##@ / {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
-	  /^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo

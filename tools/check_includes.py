@@ -32,7 +32,7 @@ CONFINED = {
     "bson/": "object",
     "absl/": {"storage", "cache"},
     "boost/beast": "http",
-    "boost/asio": "http",
+    "boost/asio": {"http", "session"},
     "boost/smart_ptr/": "storage",
     "prometheus/": "http",
     "openssl/": "tls",

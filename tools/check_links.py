@@ -26,7 +26,7 @@ def dead_links():
         ):
             if not (ROOT / target).exists():
                 yield f"{name}: no such path {target}"
-        for target in re.findall(r"`make ([a-z-]+)", text):
+        for target in re.findall(r"`make ([a-z0-9-]+)", text):
             if target not in TARGETS:
                 yield f"{name}: no such target 'make {target}'"
 

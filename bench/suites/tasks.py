@@ -1,4 +1,7 @@
-"""Work done by another process: the Runner with both clients, a Ray actor, a process pool."""
+"""Work done by another process: the Runner with both clients, a Ray actor, a process pool.
+
+Nothing is pinned: what Ray starts, and where, is Ray's matter, and all have to be treated alike.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ import time
 import servers
 from bench_run import Run
 from figures import Samples, percentile
+from placement import Placement
 from workers import Worker, WorkerFailed
 
-TITLE = "tasks, one worker process"
+TITLE = "tasks, one worker process, nothing pinned"
 COLUMNS = {"stock": "stock client", "sdk": "sdk client", "ray": "ray actor", "pool": "process pool"}
 CALL, RATE = "synchronous call: p50", "calls in flight"
 LARGE, CHAIN = "array there and back", "tasks, each with the result before"
+_ANYWHERE = Placement(pinned=False)
 COLD, WARM = "open, cold", "open, warm"
 
 
@@ -75,9 +80,9 @@ def start(
         folder.mkdir()
         (folder / "empty").mkdir()  # A runner ships the directory that it is started in.
         if kind in ("stock", "sdk"):
-            cache = stack.enter_context(servers.ours("none", folder, run.placement))
+            cache = stack.enter_context(servers.ours("none", folder, _ANYWHERE))
             manager = stack.enter_context(
-                servers.session_manager(cache.endpoint, kind, folder, run.placement, spares)
+                servers.session_manager(cache.endpoint, kind, folder, _ANYWHERE, spares)
             )
             environment = {
                 "FLAME_ENDPOINT": manager.endpoint,
@@ -99,7 +104,5 @@ def start(
                 raise
             run.notes.append(f"{kind}: left out of the tasks, it does not start here")
             continue
-        if cpus := run.placement.client_cpus():
-            client.call("pin", cpus=cpus)
         found[kind] = client
     return found

@@ -192,3 +192,55 @@ def test_any_table_of_garbage_is_noticed(garbage, count):
         return
     with pytest.raises(DecodeError):
         pickling.load(view_of(data))
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.complex_numbers()
+        | st.text(max_size=20)
+        | st.binary(max_size=20),
+        lambda items: (
+            st.lists(items, max_size=4)
+            | st.lists(items, max_size=4).map(tuple)
+            | st.dictionaries(st.text(max_size=5), items, max_size=4)
+        ),
+        max_leaves=12,
+    )
+)
+def test_what_is_plain_has_the_same_bytes_without_the_larger_pickler(obj):
+    with mock.patch.object(pickling, "is_plain", return_value=False):
+        expected = dumped(obj)
+    assert dumped(obj) == expected
+
+
+def in_main():
+    return 1
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        in_main,
+        [lambda: 1],
+        {"f": in_main},
+        collections.OrderedDict(a=1),
+        {1, 2},
+        "x" * 5000,
+        b"x" * 5000,
+        [[[1]]],
+        list(range(17)),
+        np.int64(1),
+        True.__class__,
+    ],
+)
+def test_what_may_need_the_larger_pickler_is_not_plain(obj):
+    assert not pickling.is_plain(obj)
+
+
+def test_classes_that_are_named_are_plain():
+    assert not pickling.is_plain([collections.OrderedDict()])
+    assert pickling.is_plain([collections.OrderedDict()], (collections.OrderedDict,))

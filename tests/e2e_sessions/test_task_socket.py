@@ -7,7 +7,7 @@ import os
 import stat
 
 import pytest
-from flamepy.core.errors import InvalidArgument, NotFound, TaskFailed
+from flamepy.core.errors import InvalidArgument, NotFound, ResourceExhausted, TaskFailed
 from flamepy.core.sessions.client import connect
 from flamepy.core.types import SessionAttributes
 from harness.server import port_for_restarts
@@ -65,10 +65,18 @@ def test_tasks_go_through_the_socket(counted):
     assert task.output == futures[19].result()
 
 
-def test_large_tasks_go_through_grpc(counted):
-    code = f"echo large # {'x' * (2 << 20)}"
+def test_large_tasks_as_well(counted):
+    code = f"echo large # {'x' * (5 << 20)}"
     assert said(counted.run(script(code)).result(30)) == "large\n"
-    assert through_grpc(counted) == 1
+    assert through_grpc(counted) == 0
+
+
+def test_a_task_that_is_too_large_is_refused_as_by_grpc(session):
+    with pytest.raises(ResourceExhausted, match="larger than max"):
+        session.run(bytes(66 << 20))
+    with pytest.raises(ResourceExhausted, match="larger than max"):
+        session.create_task(bytes(66 << 20))
+    assert said(session.run(script("echo next")).result(30)) == "next\n"
 
 
 def test_large_outputs_come_whole(session):

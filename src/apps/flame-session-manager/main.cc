@@ -49,9 +49,12 @@ class Cleanup {
 };
 
 /// Null where there can be none; gRPC does it all then.
-std::unique_ptr<TaskDoor> OpenTaskDoor(const std::string& folder,
+std::unique_ptr<TaskDoor> OpenTaskDoor(const std::string& folder, int max_message,
                                        SessionManager* manager) {
-  auto door = TaskDoor::Open({.path = folder + "/.tasks"}, manager);
+  // As gRPC: a payload and a few names.
+  const size_t max_frame = static_cast<size_t>(max_message) + (1 << 20);
+  auto door =
+      TaskDoor::Open({.path = folder + "/.tasks", .max_frame = max_frame}, manager);
   if (door.ok()) return *std::move(door);
   FLAME_LOG_WARN(server, "no socket for clients of this machine: {}",
                  door.status().message());
@@ -115,7 +118,7 @@ arrow::Status Serve(const ManagerConfig& config, const sigset_t& signals) {
   std::unique_ptr<TaskDoor> tasks;
   if (!config.strict_upstream) {
     door.more = &logs_service;
-    tasks = OpenTaskDoor(executors.launch.socket_dir, manager.get());
+    tasks = OpenTaskDoor(executors.launch.socket_dir, door.max_message, manager.get());
     door.tasks = tasks.get();
   }
   ARROW_ASSIGN_OR_RAISE(const auto frontend, Frontend::Open(door, manager.get()));

@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include <arrow/status.h>
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 namespace flame {
@@ -49,10 +50,13 @@ spdlog::level::level_enum LibraryLogLevel(std::string_view target);
 
 }  // namespace flame
 
-#define FLAME_LOG_AT(folder, level_, ...)                                         \
-  do {                                                                            \
-    static ::spdlog::logger* const flame_logger = ::flame::GetLogger(#folder);    \
-    if (flame_logger->should_log(level_)) flame_logger->log(level_, __VA_ARGS__); \
+// fmt::format() is compiled once, spdlog's own formatting in every file that logs: half
+// of the time to compile most of them.
+#define FLAME_LOG_AT(folder, level_, ...)                                      \
+  do {                                                                         \
+    static ::spdlog::logger* const flame_logger = ::flame::GetLogger(#folder); \
+    if (flame_logger->should_log(level_))                                      \
+      flame_logger->log(level_, std::string_view(::fmt::format(__VA_ARGS__))); \
   } while (false)
 #define FLAME_LOG_TRACE(folder, ...) \
   FLAME_LOG_AT(folder, ::spdlog::level::trace, __VA_ARGS__)

@@ -32,6 +32,7 @@ using asio::local::stream_protocol;
 using ErrorCodeOf = boost::system::error_code;
 
 constexpr size_t kLength = 4;
+constexpr size_t kNumberEnd = 9;  // Of a task's number, in a frame.
 constexpr size_t kReadBytes = 64 << 10;
 /// More than this is not made ready for a client that does not read.
 constexpr size_t kAheadBytes = 256 << 10;
@@ -160,6 +161,10 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       MutexLock lock(mutex_);
       if (out_.size() > kUnreadBytes) return false;
     }
+    // Of a frame that was refused; in_ is empty then.
+    const size_t skipped = std::min(skip_, bytes.size());
+    skip_ -= skipped;
+    bytes.remove_prefix(skipped);
     const bool joined = !in_.empty();
     if (joined) {
       in_ += bytes;
@@ -170,7 +175,15 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     while (bytes.size() >= kLength) {
       std::string_view rest = bytes;
       const size_t size = Take<uint32_t>(&rest);
-      if (size > options_.max_frame) return false;
+      if (size > options_.max_frame) {
+        if (rest.size() < kNumberEnd) break;
+        if (!RefuseSize(rest, size)) return false;
+        at_once = true;
+        const size_t here = std::min(size, rest.size());
+        skip_ = size - here;
+        bytes = rest.substr(here);
+        continue;
+      }
       if (rest.size() < size) break;
       if (!Do(rest.substr(0, size), &at_once)) return false;
       bytes = rest.substr(size);
@@ -212,12 +225,27 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     }
     *at_once = true;
     calls_.erase(number);
-    const grpc::Status status = ToGrpc(task.status());
+    Refuse(number, ToGrpc(task.status()));
+    return true;
+  }
+
+  /// The frame is not kept; of what it holds, `start` has the number.
+  bool RefuseSize(std::string_view start, size_t size) {
+    if (start[0] != 'C') return false;
+    start.remove_prefix(1);
+    MutexLock lock(mutex_);
+    Refuse(Take<uint64_t>(&start),
+           {grpc::StatusCode::RESOURCE_EXHAUSTED,
+            fmt::format("Received message larger than max ({} vs. {})", size,
+                        options_.max_frame)});
+    return true;
+  }
+
+  void Refuse(uint64_t number, const grpc::Status& status) REQUIRES(mutex_) {
     FrameIn answer(&news_, 'R');
     Put(&news_, number);
     Put(&news_, static_cast<uint32_t>(status.error_code()));
     news_ += status.error_message();
-    return true;
   }
 
   /// What is not sent with an end, is sent a little later.
@@ -331,7 +359,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   const int fd_;  // Of socket_; any thread sends, while it is not closed.
   asio::steady_timer acknowledge_;
   std::array<char, kReadBytes> chunk_;
-  std::string in_;  // The beginning of a frame.
+  std::string in_;   // The beginning of a frame.
+  size_t skip_ = 0;  // What is still to come of a frame that was refused.
 
   Mutex mutex_;
   std::unordered_map<uint64_t, std::shared_ptr<Call>> calls_ GUARDED_BY(mutex_);

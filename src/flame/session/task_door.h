@@ -33,8 +33,8 @@ namespace flame {
 
 struct TaskDoorOptions {
   std::string path;  // Of the socket; one that is there is replaced.
-  /// Of a frame from a client. Larger tasks come through gRPC.
-  size_t max_frame = 2 << 20;
+  /// Bytes of a frame from a client; a larger one is refused (RESOURCE_EXHAUSTED).
+  size_t max_frame = 65 << 20;
   /// The next one is turned away, and goes to gRPC.
   size_t max_connections = 1000;
 };

@@ -241,10 +241,9 @@ TEST_F(TaskDoorTest, WhoBreaksTheRulesIsDisconnectedAndOthersAreNot) {
   const auto other = Connect();
   const std::string good = Little(1, 8) + Little(0, 1) + Little(1, 2) + "s";
   const std::vector<std::string> bad{
-      Little(kMaxFrame + 1, 4),                  // Too large, and not waited for.
-      Little(0, 4),                              // Empty.
-      Little(12, 4) + "X" + good.substr(0, 11),  // Of no kind.
-      Little(5, 4) + "C" + good.substr(0, 4),    // Too short.
+      Little(0, 4),                                                      // Empty.
+      Little(12, 4) + "X" + good.substr(0, 11),                          // Of no kind.
+      Little(5, 4) + "C" + good.substr(0, 4),                            // Too short.
       Little(12, 4) + "C" + Little(1, 8) + Little(0, 1) + Little(9, 2),  // A longer name.
   };
   for (const std::string& bytes : bad) {
@@ -259,6 +258,20 @@ TEST_F(TaskDoorTest, WhoBreaksTheRulesIsDisconnectedAndOthersAreNot) {
   }
   other->Create(1, "s", "in", true);
   EXPECT_EQ(other->Receive(), Accepted(1, 2));
+}
+
+TEST_F(TaskDoorTest, ATaskThatIsTooLargeIsRefusedAndTheNextOneTaken) {
+  const auto client = Connect();
+  client->Create(1, "s", std::string(3 * kMaxFrame, 'x'));
+  client->Create(2, "s", "in", true);
+  const std::string refusal = client->Receive();
+  EXPECT_THAT(refusal, StartsWith("R" + Little(1, 8) +
+                                  Little(grpc::StatusCode::RESOURCE_EXHAUSTED, 4)));
+  EXPECT_THAT(refusal, HasSubstr("larger than max"));
+  EXPECT_EQ(client->Receive(), Accepted(2, 1));
+  // Nobody waits for what never comes.
+  client->Send(Little(uint64_t{1} << 31, 4) + "C" + Little(3, 8));
+  EXPECT_THAT(client->Receive(), StartsWith("R" + Little(3, 8)));
 }
 
 TEST_F(TaskDoorTest, TasksGoOnWhenTheirClientIsGone) {

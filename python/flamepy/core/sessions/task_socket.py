@@ -22,8 +22,8 @@ from flamepy.core.sessions.rpc import error_of
 
 __all__ = ["INPUT_MAX_BYTES", "Lost", "TaskSocket"]
 
-INPUT_MAX_BYTES = 1 << 20
-"""Larger inputs go by gRPC."""
+INPUT_MAX_BYTES = 1 << 31
+"""No frame has room for more."""
 
 _LENGTH = struct.Struct("<I")
 _CREATE = struct.Struct("<IcQBH")
