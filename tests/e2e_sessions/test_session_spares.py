@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import tarfile
 import uuid
@@ -57,8 +58,9 @@ def _call(path):
 class Workers:
     """A manager with a cache, an application, and sessions of it."""
 
-    def __init__(self, manager, cache: Client, **attributes: object):
+    def __init__(self, manager, server, cache: Client, **attributes: object):
         self.manager = manager
+        self.server = server
         self._cache = cache
         self.connection = connect(manager.endpoint)
         self.connection.register_application("app", {**WORKER, **attributes})
@@ -120,7 +122,7 @@ def workers(managers, server_factory):
         )
         client = Client(cache.endpoint)
         opened.append(client)
-        return Workers(manager, client, **attributes)
+        return Workers(manager, cache, client, **attributes)
 
     yield start
     for client in opened:
@@ -156,6 +158,35 @@ def test_a_session_gets_a_process_that_was_there_before(workers):
     assert running.ask(third)["pid"] not in (cold["pid"], warm["pid"])
     running.manager.stop()
     assert not running.manager.instances()
+    assert not running.manager.files()  # Nor a socket.
+
+
+def test_spares_listen_before_they_are_needed(workers):
+    running = workers("--spares", "1")
+    running.ask(running.session())
+    [pid] = running.await_ready()
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    [path] = [v.split(b"=", 1)[1] for v in variables if v.startswith(b"FLAME_INSTANCE_ENDPOINT=")]
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(os.fsdecode(path))
+
+
+def test_a_cache_that_was_restarted_while_spares_waited_is_found_again(workers):
+    running = workers("--spares", "1")
+    running.ask(running.session())
+    spares = running.await_ready()
+    running.server.stop()
+    running.server.restart()
+    assert running.ask(running.session())["pid"] in spares
+
+
+def test_spares_get_ready_without_the_cache(workers):
+    running = workers("--spares", "1")
+    running.ask(running.session())
+    running.server.stop()  # Before the first one, which takes its time, has come that far.
+    spares = running.await_ready()
+    running.server.restart()
+    assert running.ask(running.session())["pid"] in spares
 
 
 def test_a_package_that_has_its_own_version_of_a_module_gets_it(workers, tmp_path):

@@ -1,5 +1,6 @@
 #include "flame/session/spares.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 
 #include "flame/base/error.h"
 #include "flame/base/log.h"
+#include "flame/session/task_pipe.h"
 #include "flame/storage/uuid.h"
 
 namespace flame {
@@ -27,7 +29,15 @@ constexpr char kSpare[] = "flamepy.runner.spare";
 /// How often one is looked at that starts, and those that wait.
 constexpr milliseconds kStarting{10};
 constexpr milliseconds kWaiting{1000};
+/// A session that opens has the machine for itself: imports take half a second of a CPU.
+constexpr milliseconds kPause{300};
 constexpr int64_t kTailBytes = 500;
+
+void RemoveSockets(const std::string& path) {
+  std::error_code ignored;
+  fs::remove(path, ignored);
+  fs::remove(path + kTaskPipeEnding, ignored);
+}
 
 }  // namespace
 
@@ -73,6 +83,7 @@ std::optional<Spares::Claimed> Spares::Claim(const Line& line) {
     std::error_code ignored;
     fs::remove_all(at->directory, ignored);
     spares.erase(at);
+    Pause(&found->second);
     return claimed;
   }
   return std::nullopt;
@@ -80,6 +91,7 @@ std::optional<Spares::Claimed> Spares::Claim(const Line& line) {
 
 Spares::Claimed::~Claimed() {
   if (orders_ >= 0) close(orders_);
+  if (child_ != nullptr) RemoveSockets(socket_);
 }
 
 std::unique_ptr<ChildProcess> Spares::Claimed::Order(const ProcessSpec& process,
@@ -104,11 +116,28 @@ std::unique_ptr<ChildProcess> Spares::Claimed::Order(const ProcessSpec& process,
   return std::move(child_);
 }
 
+Spares::Answer Spares::Claimed::AwaitAnswer(milliseconds patience) {
+  pollfd wait{orders_, POLLIN, 0};
+  if (poll(&wait, 1, static_cast<int>(patience.count())) <= 0) return Answer::kNone;
+  char word = 0;
+  const ssize_t got = recv(orders_, &word, 1, MSG_DONTWAIT);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Answer::kNone;
+  return got == 1 ? Answer::kServes : Answer::kStartsAnew;
+}
+
 void Spares::Used(const Line& line) {
   if (options_.count <= 0) return;
   MutexLock lock(mutex_);
-  kept_[line].used = steady_clock::now();
+  Kept& kept = kept_[line];
+  kept.used = steady_clock::now();
+  Pause(&kept);
   changed_.NotifyAll();
+}
+
+void Spares::Pause(Kept* kept) {
+  // Not from the last of many: then they would wait for ever.
+  const auto now = steady_clock::now();
+  if (kept->not_before <= now) kept->not_before = now + kPause;
 }
 
 void Spares::Run() {
@@ -121,11 +150,15 @@ void Spares::Run() {
       for (const Spare& spare : at->second.spares) starting = starting || !spare.ready;
       at = stays ? std::next(at) : kept_.erase(at);
     }
+    auto next = steady_clock::now() + kWaiting;
     // One at a time: the machine has better things to do than to start many at once.
     for (auto& [line, kept] : kept_) {
-      if (starting || static_cast<int64_t>(kept.spares.size()) >= options_.count ||
-          steady_clock::now() < kept.not_before)
+      if (starting || static_cast<int64_t>(kept.spares.size()) >= options_.count)
         continue;
+      if (steady_clock::now() < kept.not_before) {
+        next = std::min(next, kept.not_before);
+        continue;
+      }
       auto spare = Start(line);
       if (spare.ok()) {
         kept.spares.push_back(*std::move(spare));
@@ -141,8 +174,8 @@ void Spares::Run() {
       lock.Lock();
       continue;
     }
-    if (!stopped_)
-      changed_.WaitUntil(lock, steady_clock::now() + (starting ? kStarting : kWaiting));
+    if (starting) next = steady_clock::now() + kStarting;
+    if (!stopped_) changed_.WaitUntil(lock, next);
   }
   for (auto& [line, kept] : kept_) {
     for (Spare& spare : kept.spares) End(&spare);
@@ -218,6 +251,7 @@ void Spares::End(Spare* spare) {
   if (spare->orders >= 0) close(std::exchange(spare->orders, -1));
   std::error_code ignored;
   fs::remove_all(spare->directory, ignored);
+  RemoveSockets(spare->socket);
 }
 
 }  // namespace flame

@@ -1,6 +1,6 @@
-// Spares: Python processes that have imported the Runner's worker already and wait for a
-// session. One that is claimed gets its orders (folder, files, environment) and becomes
-// an instance as any other; it never serves a second session.
+// Spares: Python processes that have imported the Runner's worker already, listen, and
+// wait for a session. One that is claimed gets its orders (folder, files, environment)
+// and becomes an instance as any other; it never serves a second session.
 //
 // A line (program, arguments, environment) that an instance was started with has spares
 // for as long as it is in use, and a while longer.
@@ -56,6 +56,10 @@ class Spares {
   std::optional<Line> LineOf(const v1::ApplicationSpec& spec,
                              const EnvironmentMap& package) const;
 
+  /// What has come of orders: nothing yet; it serves; or it starts anew as the same
+  /// process, and its socket will be there when it serves. Also when it has ended.
+  enum class Answer { kNone, kServes, kStartsAnew };
+
   /// A process that was claimed, and waits for its orders.
   class Claimed {
    public:
@@ -67,12 +71,14 @@ class Spares {
           socket_(std::move(other.socket_)),
           orders_(std::exchange(other.orders_, -1)) {}
     Claimed& operator=(Claimed&&) = delete;
-    /// Where it will listen.
+    /// Where it listens.
     const std::string& socket() const { return socket_; }
     /// Let it become the instance that `process` describes, and have its process; null
     /// when it is gone. `guard` is a folder for PYTHONPATH (python_guard.h).
     std::unique_ptr<ChildProcess> Order(const ProcessSpec& process,
                                         const std::string& guard);
+    /// Until then nothing may be asked of its socket. REQUIRES: Order() was called.
+    Answer AwaitAnswer(std::chrono::milliseconds patience);
 
    private:
     std::unique_ptr<ChildProcess> child_;
@@ -94,9 +100,11 @@ class Spares {
   struct Kept {
     std::list<Spare> spares;
     std::chrono::steady_clock::time_point used;
-    std::chrono::steady_clock::time_point not_before;  // After one that failed.
+    std::chrono::steady_clock::time_point not_before;  // Start none until then.
   };
 
+  /// Start none for a moment.
+  static void Pause(Kept* kept);
   void Run();
   /// Whether it has said that it waits.
   static bool IsReady(Spare* spare);
