@@ -103,6 +103,15 @@ class Workers:
         )
 
 
+def _all_have(pids: set[int], variable: bytes) -> bool:
+    try:
+        return bool(pids) and all(
+            variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in pids
+        )
+    except OSError:
+        return False
+
+
 def _waits(pid: int) -> bool:
     """In recv, which is the last thing that a spare does."""
     try:
@@ -115,10 +124,10 @@ def _waits(pid: int) -> bool:
 def workers(managers, server_factory):
     opened = []
 
-    def start(*flags: str, **attributes: object) -> Workers:
+    def start(*flags: str, storage: str = "none", **attributes: object) -> Workers:
         cache = server_factory("none")
         manager = managers(
-            "none", "--cache-endpoint", cache.endpoint, "--python", sys.executable, *flags
+            storage, "--cache-endpoint", cache.endpoint, "--python", sys.executable, *flags
         )
         client = Client(cache.endpoint)
         opened.append(client)
@@ -182,11 +191,44 @@ def test_a_cache_that_was_restarted_while_spares_waited_is_found_again(workers):
 
 def test_spares_get_ready_without_the_cache(workers):
     running = workers("--spares", "1")
-    running.ask(running.session())
     running.server.stop()  # Before the first one, which takes its time, has come that far.
     spares = running.await_ready()
     running.server.restart()
     assert running.ask(running.session())["pid"] in spares
+
+
+def test_the_first_session_of_an_application_that_was_registered_finds_one(workers):
+    running = workers("--spares", "1", environments={"MARK": "first"})
+    until(lambda: _all_have(running.spares(), b"MARK=first"), "there is one", 60)
+    # The next registration is the better guess.
+    running.connection.register_application("next", {**WORKER, "environments": {"MARK": "next"}})
+    until(lambda: _all_have(running.spares(), b"MARK=next"), "there is another", 60)
+    spares = running.await_ready()
+    seen = running.ask(running.session("next"))
+    assert (seen["pid"] in spares, seen["environment"]["MARK"]) == (True, "next")
+
+
+def test_the_first_session_of_a_manager_finds_one_with_a_package_or_without(workers, tmp_path):
+    running = workers("--spares", "1", storage="fs")
+    running.connection.unregister_application("app")
+    running.manager.stop()
+    running.manager.start()
+    spares = running.await_ready()  # Of flmrun: nothing else is known.
+    source = tmp_path / "flame_mine.py"
+    source.write_text("MARK = 'mine'")
+    with tarfile.open(tmp_path / "mine.tar.gz", "w:gz") as tar:
+        tar.add(source, source.name)
+    running.connection.register_application(
+        "runner", {**RUNNER, "url": f"file://{tmp_path}/mine.tar.gz"}
+    )
+    seen = running.ask(running.session("runner"), "flame_mine")
+    assert (seen["mark"], seen["pid"] in spares) == ("mine", True)
+
+
+def test_without_spares_there_are_none(workers):
+    running = workers("--spares", "0")
+    assert running.ask(running.session())["argv"] == ["runpy.py"]
+    assert running.spares() == set()
 
 
 def test_a_package_that_has_its_own_version_of_a_module_gets_it(workers, tmp_path):
@@ -250,6 +292,7 @@ def test_a_python_without_our_sdk_has_none(workers):
 
 def test_other_services_have_none(workers):
     running = workers("--spares", "1", **application())
+    spares = running.await_ready()  # Of flmrun, as a guess.
     session = running.connection.create_session(SessionAttributes("app"))
     assert session.invoke(b"echo x") == b"x"
-    assert running.spares() == set()
+    assert running.spares() == spares

@@ -345,6 +345,9 @@ ExecutorPool::ExecutorPool(ExecutorOptions options, SessionManager* manager,
 
 void ExecutorPool::SetEndpoint(std::string endpoint) {
   options_.launch.endpoint = std::move(endpoint);
+  options_.spares.foresee = [this](const auto& spec, const auto& go_on) {
+    return packages_.Foresee(spec, go_on);
+  };
   spares_.emplace(options_.spares, options_.launch);
 }
 
