@@ -64,8 +64,7 @@ Status SessionManager::Load() {
   return Status::OK();
 }
 
-void SessionManager::OnRegistered(
-    std::function<void(const v1::Application&)> listener) {
+void SessionManager::OnRegistered(std::function<void(const v1::Application&)> listener) {
   {
     MutexLock lock(mutex_);
     registered_ = listener;

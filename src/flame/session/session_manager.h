@@ -106,7 +106,8 @@ class SessionManager {
     session_closed_ = std::move(listener);
   }
   /// `listener` hears of every application, in the order of their registration, and from
-  /// now on of each that is registered or updated; without locks, while the manager lives.
+  /// now on of each that is registered or updated; without locks, while the manager
+  /// lives.
   void OnRegistered(std::function<void(const v1::Application&)> listener);
   /// From now on instances are started.
   void Start(Launch launch);
