@@ -42,7 +42,8 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture(scope="module")
 def processes(server, tmp_path_factory) -> Iterator[SessionManager]:
     """The real session manager; its template runs this checkout, and leaves packages to it."""
-    with SessionManager(tmp_path_factory.mktemp("sm"), server.endpoint) as manager:
+    home = tmp_path_factory.mktemp("sm")
+    with SessionManager(home, server.endpoint, "--spares", "2") as manager:  # As usual.
         with connect(manager.address) as connection:
             template = connection.get_application("flmrun")
             connection.register_application(

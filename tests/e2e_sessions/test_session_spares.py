@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import tarfile
 import uuid
@@ -57,8 +58,9 @@ def _call(path):
 class Workers:
     """A manager with a cache, an application, and sessions of it."""
 
-    def __init__(self, manager, cache: Client, **attributes: object):
+    def __init__(self, manager, server, cache: Client, **attributes: object):
         self.manager = manager
+        self.server = server
         self._cache = cache
         self.connection = connect(manager.endpoint)
         self.connection.register_application("app", {**WORKER, **attributes})
@@ -101,6 +103,15 @@ class Workers:
         )
 
 
+def _all_have(pids: set[int], variable: bytes) -> bool:
+    try:
+        return bool(pids) and all(
+            variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in pids
+        )
+    except OSError:
+        return False
+
+
 def _waits(pid: int) -> bool:
     """In recv, which is the last thing that a spare does."""
     try:
@@ -113,14 +124,14 @@ def _waits(pid: int) -> bool:
 def workers(managers, server_factory):
     opened = []
 
-    def start(*flags: str, **attributes: object) -> Workers:
+    def start(*flags: str, storage: str = "none", **attributes: object) -> Workers:
         cache = server_factory("none")
         manager = managers(
-            "none", "--cache-endpoint", cache.endpoint, "--python", sys.executable, *flags
+            storage, "--cache-endpoint", cache.endpoint, "--python", sys.executable, *flags
         )
         client = Client(cache.endpoint)
         opened.append(client)
-        return Workers(manager, client, **attributes)
+        return Workers(manager, cache, client, **attributes)
 
     yield start
     for client in opened:
@@ -156,6 +167,68 @@ def test_a_session_gets_a_process_that_was_there_before(workers):
     assert running.ask(third)["pid"] not in (cold["pid"], warm["pid"])
     running.manager.stop()
     assert not running.manager.instances()
+    assert not running.manager.files()  # Nor a socket.
+
+
+def test_spares_listen_before_they_are_needed(workers):
+    running = workers("--spares", "1")
+    running.ask(running.session())
+    [pid] = running.await_ready()
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    [path] = [v.split(b"=", 1)[1] for v in variables if v.startswith(b"FLAME_INSTANCE_ENDPOINT=")]
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(os.fsdecode(path))
+
+
+def test_a_cache_that_was_restarted_while_spares_waited_is_found_again(workers):
+    running = workers("--spares", "1")
+    running.ask(running.session())
+    spares = running.await_ready()
+    running.server.stop()
+    running.server.restart()
+    assert running.ask(running.session())["pid"] in spares
+
+
+def test_spares_get_ready_without_the_cache(workers):
+    running = workers("--spares", "1")
+    running.server.stop()  # Before the first one, which takes its time, has come that far.
+    spares = running.await_ready()
+    running.server.restart()
+    assert running.ask(running.session())["pid"] in spares
+
+
+def test_the_first_session_of_an_application_that_was_registered_finds_one(workers):
+    running = workers("--spares", "1", environments={"MARK": "first"})
+    until(lambda: _all_have(running.spares(), b"MARK=first"), "there is one", 60)
+    # The next registration is the better guess.
+    running.connection.register_application("next", {**WORKER, "environments": {"MARK": "next"}})
+    until(lambda: _all_have(running.spares(), b"MARK=next"), "there is another", 60)
+    spares = running.await_ready()
+    seen = running.ask(running.session("next"))
+    assert (seen["pid"] in spares, seen["environment"]["MARK"]) == (True, "next")
+
+
+def test_the_first_session_of_a_manager_finds_one_with_a_package_or_without(workers, tmp_path):
+    running = workers("--spares", "1", storage="fs")
+    running.connection.unregister_application("app")
+    running.manager.stop()
+    running.manager.start()
+    spares = running.await_ready()  # Of flmrun: nothing else is known.
+    source = tmp_path / "flame_mine.py"
+    source.write_text("MARK = 'mine'")
+    with tarfile.open(tmp_path / "mine.tar.gz", "w:gz") as tar:
+        tar.add(source, source.name)
+    running.connection.register_application(
+        "runner", {**RUNNER, "url": f"file://{tmp_path}/mine.tar.gz"}
+    )
+    seen = running.ask(running.session("runner"), "flame_mine")
+    assert (seen["mark"], seen["pid"] in spares) == ("mine", True)
+
+
+def test_without_spares_there_are_none(workers):
+    running = workers("--spares", "0")
+    assert running.ask(running.session())["argv"] == ["runpy.py"]
+    assert running.spares() == set()
 
 
 def test_a_package_that_has_its_own_version_of_a_module_gets_it(workers, tmp_path):
@@ -219,6 +292,7 @@ def test_a_python_without_our_sdk_has_none(workers):
 
 def test_other_services_have_none(workers):
     running = workers("--spares", "1", **application())
+    spares = running.await_ready()  # Of flmrun, as a guess.
     session = running.connection.create_session(SessionAttributes("app"))
     assert session.invoke(b"echo x") == b"x"
-    assert running.spares() == set()
+    assert running.spares() == spares

@@ -27,7 +27,10 @@ ManagerFactory = Callable[..., "SessionManager"]
 
 
 class SessionManager:
-    """One manager with its home, storage, folder for instances and log."""
+    """One manager with its home, storage, folder for instances and log.
+
+    It starts nothing in advance, unless the test asks for it: `--spares`.
+    """
 
     def __init__(self, home: Path, storage: str, args: tuple[str, ...], env: dict[str, str]):
         self.home = home
@@ -59,7 +62,7 @@ class SessionManager:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=self.home,
-                env=clean_environment(self.home, **self._env),
+                env=clean_environment(self.home, **{"FLAME_SESSION_SPARES": "0", **self._env}),
             )
         line = self.process.stdout.readline().decode()
         match = _READY.fullmatch(line)

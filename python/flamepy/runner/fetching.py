@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from flamepy.core.client import Client
+from flamepy.core.client import default_client
 from flamepy.core.context import normalize_endpoint
 from flamepy.core.errors import InvalidConfig, NotFound, Timeout, Unavailable
 from flamepy.core.refs import ObjectRef
@@ -237,11 +237,12 @@ def _over_http(address: str, copy: Path, timeout: float, limits: Limits, report:
 
 def _from_cache(address: str, copy: Path, timeout: float, limits: Limits) -> None:
     endpoint, key = cache_location(address)
-    with Client(endpoint, timeout=timeout, client_cache=0) as client:
-        ref = ObjectRef(normalize_endpoint(endpoint), key)
-        with contextlib.suppress(NotImplementedError):  # A Flame 0.6 server tells no sizes.
-            _check_size(address, client.stat_object(ref).nbytes, limits)
-        client.download_object(ref, copy)
+    client = default_client()  # It may be connected to that cache already.
+    end = time.monotonic() + timeout
+    ref = ObjectRef(normalize_endpoint(endpoint), key)
+    with contextlib.suppress(NotImplementedError):  # A Flame 0.6 server tells no sizes.
+        _check_size(address, client.stat_object(ref, timeout=timeout).nbytes, limits)
+    client.download_object(ref, copy, timeout=max(0.001, end - time.monotonic()))
     _check_size(address, copy.stat().st_size, limits)
 
 

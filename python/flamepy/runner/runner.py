@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -28,6 +29,8 @@ from flamepy.runner.types import RunnerContext, RunnerServiceKind
 
 __all__ = ["Runner"]
 
+_LEAVE_SECONDS = 5.0  # Workers take up to four.
+_LOOK_SECONDS = 0.01
 _COPIED = (
     "image",
     "labels",
@@ -213,7 +216,7 @@ class Runner:
             with self._logged(f"close the session {made.session_id}"):
                 made.close(timeout=self._close_timeout)
         if self._registered:
-            self._remove()
+            self._remove({made.session_id for made in services})
         self._disconnect()
 
     def __enter__(self) -> Runner:
@@ -289,14 +292,25 @@ class Runner:
         if self._embedded is not None:
             self._embedded.close()
 
-    def _remove(self) -> None:
+    def _remove(self, sessions: set[str]) -> None:
         with self._logged(f"unregister the application {self._name}"):
             self._connection.unregister_application(self._name)
+        with contextlib.suppress(FlameError):  # A server may not tell.
+            self._await_workers(sessions)
         with self._logged(f"delete the objects of {self._name}"):
             delete_objects(str(ObjectKey.for_all_sessions(self._name)))
         if self._url is not None:
             with self._logged("remove the package"):
                 storage.delete(self._url)
+
+    def _await_workers(self, sessions: set[str]) -> None:
+        """Until they have gone: small results are stored after they were answered."""
+        end = time.monotonic() + _LEAVE_SECONDS
+        while time.monotonic() < end:
+            executors = self._connection.list_executors()
+            if not any(e.status and e.status.session_id in sessions for e in executors):
+                return
+            time.sleep(_LOOK_SECONDS)
 
     @contextlib.contextmanager
     def _logged(self, what: str) -> Any:

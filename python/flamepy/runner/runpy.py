@@ -32,7 +32,7 @@ from flamepy.runner.types import RunnerContext, RunnerRequest
 if TYPE_CHECKING:
     from flamepy.runner.packages import Package
 
-__all__ = ["FlameRunpyService", "TaskError", "main"]
+__all__ = ["FlameRunpyService", "TaskError", "main", "set_up_logging"]
 
 _CACHE_SECONDS = 300.0
 _LEAVE_SECONDS = 4.0  # The executor waits a little longer.
@@ -228,14 +228,19 @@ def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, here))
 
 
-def main() -> None:
-    """Serve until the executor stops this process."""
+def set_up_logging() -> None:
+    """To standard error, as ``FLAME_LOG`` says."""
     level = _LEVELS.get(os.environ.get("FLAME_LOG", "").split(",")[0].lower(), logging.INFO)
     logging.basicConfig(
         level=level,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+
+
+def main() -> None:
+    """Serve until the executor stops this process."""
+    set_up_logging()
     run(FlameRunpyService())
 
 

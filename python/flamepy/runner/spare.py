@@ -1,8 +1,10 @@
-"""A worker that has been started in advance: it has imported what workers need, and waits.
+"""A worker that has been started in advance: it has done what every worker does, and waits.
 
 ``python -m flamepy.runner.spare`` is what the session manager starts, with a socket as standard
-input. When a session needs an instance, its orders come through the socket, and the process goes
-on as ``flamepy.runner.runpy`` would, had it been started with them.
+input. It imports what workers need, listens where its session will call it, connects to the
+cache, and says ``R``: it is ready. When a session needs an instance, its orders come through the
+socket. The process is then as ``flamepy.runner.runpy`` would be, had it been started with them,
+and says ``S``: it serves. Where that cannot be, it executes that module, and the socket is closed.
 
 The orders: 32 bits of length (of this machine's byte order), then texts that end with a zero
 byte: working directory, files for standard output and error, a directory that stands first in
@@ -11,6 +13,7 @@ the PYTHONPATH of what is executed anew, and the environment as ``NAME=value``.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import os
@@ -22,6 +25,8 @@ from typing import NamedTuple, Optional
 
 __all__ = ["main"]
 
+_IMPORTED_LATE = ("pyarrow.flight", "numpy", "cloudpickle", "flamepy.runner.packages")
+_CONNECT_SECONDS = 2.0
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 
 
@@ -34,37 +39,63 @@ class _Orders(NamedTuple):
 
 
 def main() -> None:
-    """Wait for orders, then serve."""
+    """Be ready, wait for orders, then serve."""
+    given = set(os.environ)
+    from flamepy.core.sessions.service import InstanceServer
     from flamepy.runner import runpy
 
     _import_the_rest()
-    orders = _await_orders()
-    if orders is None:
-        return
-    _take_files(orders)
-    paths = [path for path in orders.environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-    if _must_start_anew(orders, paths):
-        _start_anew(orders)
-    _take_environment(orders, paths)
-    sys.argv = [runpy.__file__]
-    runpy.main()
+    server = InstanceServer(runpy.FlameRunpyService())
+    server.start()
+    _connect_to_the_cache()
+    with socket.socket(fileno=os.dup(0)) as manager:
+        orders = _await_orders(manager)
+        if orders is None:
+            return
+        _take_files(orders)
+        paths = [
+            path for path in orders.environment.get("PYTHONPATH", "").split(os.pathsep) if path
+        ]
+        if _must_start_anew(orders, paths):
+            _start_anew(orders, server.path)
+        _take_environment(orders, paths, given)
+        sys.argv = [runpy.__file__]
+        runpy.set_up_logging()
+        manager.sendall(b"S")
+    server.wait()
 
 
 def _import_the_rest() -> None:
-    """What a worker imports only when it is needed: serving, and the way to the cache."""
-    for name in ("grpc", "pyarrow.flight", "numpy", "cloudpickle"):
+    """What a worker imports only when it is needed: the ways to the cache, packages."""
+    for name in _IMPORTED_LATE:
         try:
             importlib.import_module(name)
         except ImportError:
             continue
 
 
-def _await_orders() -> Optional[_Orders]:
+def _connect_to_the_cache() -> None:
+    """Where one is configured: the first connection of a process costs several calls."""
+    if not os.environ.get("FLAME_CACHE_ENDPOINT"):
+        return
+    from flamepy.core import transport
+    from flamepy.core.errors import FlameError
+
+    try:
+        connection = transport.connect()
+        try:
+            connection.speaks_documents(transport.Deadline(_CONNECT_SECONDS))
+        except FlameError:
+            connection.close()  # Or gRPC would wait before it tries again.
+    except FlameError:
+        return  # A worker says so when it needs the cache.
+
+
+def _await_orders(manager: socket.socket) -> Optional[_Orders]:
     """None when the session manager needs this process no more."""
-    with socket.socket(fileno=os.dup(0)) as manager:
-        manager.sendall(b"R")
-        size = _read(manager, 4)
-        body = _read(manager, struct.unpack("=I", size)[0]) if size else b""
+    manager.sendall(b"R")
+    size = _read(manager, 4)
+    body = _read(manager, struct.unpack("=I", size)[0]) if size else b""
     if not body:
         return None
     directory, output, error, guard, *variables = (
@@ -119,7 +150,10 @@ def _modules_of(path: str) -> Iterable[str]:
     return found
 
 
-def _start_anew(orders: _Orders) -> None:
+def _start_anew(orders: _Orders, listening: str) -> None:
+    for path in (listening, f"{listening}.t"):  # Nobody serves there until it listens again.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
     environment = dict(orders.environment)
     if orders.guard:
         rest = environment.get("PYTHONPATH")
@@ -127,14 +161,18 @@ def _start_anew(orders: _Orders) -> None:
     os.execve(sys.executable, [sys.executable, "-m", "flamepy.runner.runpy"], environment)
 
 
-def _take_environment(orders: _Orders, paths: list[str]) -> None:
+def _take_environment(orders: _Orders, paths: list[str], given: set[str]) -> None:
+    """`given`: variables that this process was started with; what libraries set, stays."""
     before = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     # The first entry is the directory that this process was started in.
     rest = [path for path in sys.path[1:] if path not in before and path not in paths]
     sys.path[:] = [orders.directory, *paths, *rest]
     importlib.invalidate_caches()
-    os.environ.clear()
-    os.environ.update(orders.environment)
+    for name in given - orders.environment.keys():
+        os.environ.pop(name, None)
+    for name, value in orders.environment.items():  # Threads may read what does not change.
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 if __name__ == "__main__":

@@ -123,6 +123,8 @@ arrow::Status Serve(const ManagerConfig& config, const sigset_t& signals) {
   }
   ARROW_ASSIGN_OR_RAISE(const auto frontend, Frontend::Open(door, manager.get()));
   pool.SetEndpoint(UrlOf(config, frontend->port()));
+  manager->OnRegistered(
+      [&pool](const v1::Application& application) { pool.Guess(application); });
   manager->Start([&pool](Assignment assignment) { pool.Launch(std::move(assignment)); });
   Endpoint endpoint = config.endpoint;
   endpoint.port = frontend->port();

@@ -196,8 +196,9 @@ constexpr ManagerSetting kSettings[] = {
        return ParseDuration(text).Value(&config->install_timeout);
      }},
     {"cluster.executors.spares", "--spares", "FLAME_SESSION_SPARES", "COUNT", "2",
-     "Workers of the Runner that are started in advance, for each kind that is in use; "
-     "0 = none. Each takes some 100 MB.",
+     "Workers of the Runner that are started in advance, for each kind that is in use "
+     "and "
+     "for the one registered last; 0 = none. Each takes some 100 MB.",
      [](Text text, const Host&, Config* config) {
        return ReadCount(text, &config->spares);
      }},

@@ -24,6 +24,8 @@ using std::chrono::steady_clock;
 
 /// How often an executor that waits looks after its process.
 constexpr milliseconds kLook{500};
+/// How often one is looked after that does not answer its orders at once.
+constexpr milliseconds kAnswer{100};
 /// A call of a process that has died fails by itself; if not, it is given up after this.
 constexpr milliseconds kLastWords{1000};
 constexpr milliseconds kStoreRetry{200};
@@ -83,14 +85,16 @@ class InstanceRun {
 
   Status StartProcess(const v1::ApplicationSpec& spec) {
     if (auto spare = line_ ? spares_->Claim(*line_) : std::nullopt) {
+      spare_.emplace(*std::move(spare));
       LaunchOptions launch = options_.launch;
       launch.python_dir.clear();  // It has been there already.
-      const std::string socket = std::exchange(files_->socket, spare->socket());
+      const std::string socket = std::exchange(files_->socket, spare_->socket());
       ARROW_ASSIGN_OR_RAISE(const auto process,
                             BuildProcess(launch, spec, *files_, package_.environment()));
-      child_ = spare->Order(process, options_.launch.python_dir);
+      child_ = spare_->Order(process, options_.launch.python_dir);
       if (child_ != nullptr) return Status::OK();
       files_->socket = socket;  // It was gone: as if it had never been.
+      spare_.reset();
     }
     ARROW_ASSIGN_OR_RAISE(const auto process, BuildProcess(options_.launch, spec, *files_,
                                                            package_.environment()));
@@ -114,6 +118,10 @@ class InstanceRun {
 
   std::optional<Failure> AwaitService() {
     const auto deadline = steady_clock::now() + options_.start_timeout;
+    while (spare_ && spare_->AwaitAnswer(kAnswer) == Spares::Answer::kNone) {
+      if (auto failure = CheckStarting(deadline, milliseconds(0))) return failure;
+    }
+    spare_.reset();
     milliseconds pause(2);
     while (access(files_->socket.c_str(), F_OK) != 0) {
       if (auto failure = CheckStarting(deadline, pause)) return failure;
@@ -316,6 +324,7 @@ class InstanceRun {
   Packages::Use package_;
   std::optional<Spares::Line> line_;  // Of those that spares may be started with.
   std::optional<InstanceFiles> files_;
+  std::optional<Spares::Claimed> spare_;  // That has not answered its orders yet.
   std::unique_ptr<ChildProcess> child_;
   std::optional<ShimClient> client_;
   std::optional<steady_clock::time_point> dead_since_;
@@ -336,6 +345,9 @@ ExecutorPool::ExecutorPool(ExecutorOptions options, SessionManager* manager,
 
 void ExecutorPool::SetEndpoint(std::string endpoint) {
   options_.launch.endpoint = std::move(endpoint);
+  options_.spares.foresee = [this](const auto& spec, const auto& go_on) {
+    return packages_.Foresee(spec, go_on);
+  };
   spares_.emplace(options_.spares, options_.launch);
 }
 

@@ -48,6 +48,8 @@ class ExecutorPool {
 
   /// What services are told the manager's address is. REQUIRES: before Launch().
   void SetEndpoint(std::string endpoint);
+  /// The next session may be one of this application. REQUIRES: after SetEndpoint().
+  void Guess(const v1::Application& application) { spares_->Guess(application.spec()); }
   /// Returns at once; the manager hears of the rest.
   void Launch(Assignment assignment);
   /// Kill every instance without a word, whatever it does.

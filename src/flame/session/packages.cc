@@ -13,7 +13,6 @@
 
 #include "flame/base/error.h"
 #include "flame/base/log.h"
-#include "flame/session/process.h"
 #include "flame/storage/uuid.h"
 
 namespace flame {
@@ -28,6 +27,8 @@ namespace fs = std::filesystem;
 constexpr milliseconds kLook{100};
 constexpr milliseconds kKillGrace{2000};
 constexpr int64_t kTailBytes = 2048;
+/// For a Python to tell its version.
+constexpr milliseconds kForesight{30'000};
 
 std::string LowerCase(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),
@@ -166,10 +167,31 @@ arrow::Result<Packages::Use> Packages::Acquire(const v1::Application& applicatio
   return use;
 }
 
-arrow::Result<EnvironmentMap> Packages::Install(
-    const v1::Application& application, const std::string& directory,
-    const std::function<bool()>& go_on) const {
-  const v1::ApplicationSpec& spec = application.spec();
+std::optional<EnvironmentMap> Packages::Foresee(
+    const v1::ApplicationSpec& spec, const std::function<bool()>& go_on) const {
+  if (!spec.has_installer()) return EnvironmentMap();
+  if (LowerCase(spec.installer()) != "python") return std::nullopt;
+  const std::string directory = fmt::format("{}/{}", options_.directory, NewUuid());
+  auto process = InstallingPython(spec, directory);
+  if (!process.ok() || !MakeDirectory(directory).ok()) return std::nullopt;
+  for (const char* argument :
+       {"-c", "import sys; print('FLAME_PYTHON_VERSION=%d.%d' % sys.version_info[:2])"})
+    process->arguments.emplace_back(argument);
+  EnvironmentMap environment;
+  const auto deadline = steady_clock::now() + kForesight;
+  if (auto started = ChildProcess::Start(*process); started.ok()) {
+    while (!(*started)->AwaitExit(kLook) && go_on() && steady_clock::now() < deadline) {
+    }
+    (*started)->End(milliseconds(0));
+    environment = ParseEnvironment(process->output_file);
+  }
+  RemoveDirectory(directory);
+  if (environment.empty()) return std::nullopt;
+  return environment;
+}
+
+arrow::Result<ProcessSpec> Packages::InstallingPython(
+    const v1::ApplicationSpec& spec, const std::string& directory) const {
   const std::string version = PythonVersion(spec);
   ProcessSpec process;
   process.environment = options_.environment;
@@ -188,21 +210,32 @@ arrow::Result<EnvironmentMap> Packages::Install(
                   path == options_.environment.end() ? "" : path->second));
   if (!options_.launcher.empty())
     process.arguments = {"run", "--python", python, "python"};
+  process.directory = directory;
+  process.output_file = directory + "/install.out";
+  process.error_file = directory + "/install.err";
+  return process;
+}
+
+Status Packages::MakeDirectory(const std::string& directory) const {
+  MutexLock lock(mutex_);  // Against the removal of the folder above it.
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) return ErrnoError(error.value(), "create", directory);
+  fs::permissions(options_.directory, fs::perms::owner_all, error);
+  return Status::OK();
+}
+
+arrow::Result<EnvironmentMap> Packages::Install(
+    const v1::Application& application, const std::string& directory,
+    const std::function<bool()>& go_on) const {
+  const v1::ApplicationSpec& spec = application.spec();
+  ARROW_ASSIGN_OR_RAISE(ProcessSpec process, InstallingPython(spec, directory));
   for (const std::string& argument :
        {std::string("-m"), std::string("flamepy.runner.packages"), spec.url(),
         std::string("--directory"), directory, std::string("--environment"),
         LowerCase(spec.installer())})
     process.arguments.push_back(argument);
-  process.directory = directory;
-  process.output_file = directory + "/install.out";
-  process.error_file = directory + "/install.err";
-  {
-    MutexLock lock(mutex_);  // Against the removal of the folder above it.
-    std::error_code error;
-    fs::create_directories(directory, error);
-    if (error) return ErrnoError(error.value(), "create", directory);
-    fs::permissions(options_.directory, fs::perms::owner_all, error);
-  }
+  ARROW_RETURN_NOT_OK(MakeDirectory(directory));
   FLAME_LOG_INFO(session, "application {}: installing {}", application.metadata().name(),
                  spec.url());
   ARROW_ASSIGN_OR_RAISE(const auto child, ChildProcess::Start(process));

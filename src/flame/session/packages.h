@@ -10,12 +10,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <arrow/result.h>
 
 #include "flame/base/mutex.h"
 #include "flame/session/expand.h"
+#include "flame/session/process.h"
 #include "flame/v1/types.pb.h"
 
 namespace flame {
@@ -74,6 +76,11 @@ class Packages {
   arrow::Result<Use> Acquire(const v1::Application& application,
                              const std::string& session,
                              const std::function<bool()>& go_on);
+  /// The variables of the application's package before it is installed, apart from where
+  /// its modules and programs lie; nullopt where nobody can know. Runs a Python, while
+  /// `go_on` says so.
+  std::optional<EnvironmentMap> Foresee(const v1::ApplicationSpec& spec,
+                                        const std::function<bool()>& go_on) const;
   /// It uses packages no more, apart from instances that are still leaving.
   void SessionClosed(const std::string& session);
 
@@ -89,6 +96,10 @@ class Packages {
   };
   using Map = std::map<std::string, std::shared_ptr<Package>>;
 
+  /// A process of the Python that installs, without arguments for it.
+  arrow::Result<ProcessSpec> InstallingPython(const v1::ApplicationSpec& spec,
+                                              const std::string& directory) const;
+  arrow::Status MakeDirectory(const std::string& directory) const;
   arrow::Result<EnvironmentMap> Install(const v1::Application& application,
                                         const std::string& directory,
                                         const std::function<bool()>& go_on) const;

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <set>
 #include <thread>
 #include <vector>
@@ -23,6 +24,7 @@ namespace fs = std::filesystem;
 /// The installer is a script that does what the URL says: the real one is Python, and is
 /// tested end to end.
 constexpr char kInstaller[] = R"(#!/bin/sh
+[ "$1" != -c ] || exec echo FLAME_PYTHON_VERSION=3.99
 echo "$3" >> "$RUNS"
 case "$3" in
   wait:*) while [ ! -e "${3#wait:}" ]; do sleep 0.01; done ;;
@@ -86,6 +88,23 @@ TEST(PackagesNeedTest, OnlyAKnownInstallerWithAUrlNeedsOne) {
   spec.set_installer("rpm");
   EXPECT_THAT(NeedsPackage(spec).status().message(),
               HasSubstr("unknown installer 'rpm'"));
+}
+
+TEST_F(PackagesTest, VariablesAreForeseenWhereTheyDoNotDependOnThePackage) {
+  const auto go_on = [] { return true; };
+  v1::ApplicationSpec spec;
+  Open();
+  EXPECT_EQ(packages_->Foresee(spec, go_on), EnvironmentMap());
+  spec.set_installer("Python");
+  EXPECT_EQ(packages_->Foresee(spec, go_on),
+            (EnvironmentMap{{"FLAME_PYTHON_VERSION", "3.99"}}));
+  spec.set_installer("binary");  // FLAME_APP_DIR is its folder.
+  EXPECT_EQ(packages_->Foresee(spec, go_on), std::nullopt);
+  EXPECT_FALSE(fs::exists(options_.directory));
+  options_.python = "/bin/false";
+  Open();
+  spec.set_installer("python");
+  EXPECT_EQ(packages_->Foresee(spec, go_on), std::nullopt);
 }
 
 TEST_F(PackagesTest, PackageIsInstalledOnceAndGoesWithItsLastSession) {

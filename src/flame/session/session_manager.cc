@@ -64,6 +64,19 @@ Status SessionManager::Load() {
   return Status::OK();
 }
 
+void SessionManager::OnRegistered(std::function<void(const v1::Application&)> listener) {
+  {
+    MutexLock lock(mutex_);
+    registered_ = listener;
+  }
+  std::vector<v1::Application> applications = ListApplications();
+  std::stable_sort(applications.begin(), applications.end(),
+                   [](const v1::Application& a, const v1::Application& b) {
+                     return a.status().creation_time() < b.status().creation_time();
+                   });
+  for (const v1::Application& application : applications) listener(application);
+}
+
 void SessionManager::Start(Launch launch) {
   launch_ = std::move(launch);
   scheduler_ = std::thread([this] { ScheduleLoop(); });
@@ -127,28 +140,39 @@ Status SessionManager::RegisterApplication(const std::string& name,
   // After the specification: a bad name is a result, a bad specification an error.
   if (const Status named = CheckApplicationName(name); !named.ok())
     return StateRefusal(named.message());
-  MutexLock lock(mutex_);
-  ARROW_RETURN_NOT_OK(CheckTaking());
-  if (applications_.contains(name))
-    return StateRefusal(fmt::format("Application '{}' already exists", name));
-  ARROW_RETURN_NOT_OK(store_->PutApplication(application));
-  applications_.emplace(name, std::move(application));
+  std::function<void(const v1::Application&)> registered;
+  {
+    MutexLock lock(mutex_);
+    ARROW_RETURN_NOT_OK(CheckTaking());
+    if (applications_.contains(name))
+      return StateRefusal(fmt::format("Application '{}' already exists", name));
+    ARROW_RETURN_NOT_OK(store_->PutApplication(application));
+    applications_.emplace(name, application);
+    registered = registered_;
+  }
+  if (registered) registered(application);
   return Status::OK();
 }
 
 Status SessionManager::UpdateApplication(const std::string& name,
                                          v1::ApplicationSpec spec) {
   ARROW_ASSIGN_OR_RAISE(auto application, NewApplication(name, std::move(spec)));
-  MutexLock lock(mutex_);
-  ARROW_RETURN_NOT_OK(CheckTaking());
-  const auto found = applications_.find(name);
-  if (found == applications_.end())
-    return StateRefusal(fmt::format("Application '{}' not found", name));
-  if (HasOpenSession(name))
-    return StateRefusal(fmt::format("Application '{}' has open sessions", name));
-  application.mutable_status()->set_creation_time(found->second.status().creation_time());
-  ARROW_RETURN_NOT_OK(store_->PutApplication(application));
-  found->second = std::move(application);
+  std::function<void(const v1::Application&)> registered;
+  {
+    MutexLock lock(mutex_);
+    ARROW_RETURN_NOT_OK(CheckTaking());
+    const auto found = applications_.find(name);
+    if (found == applications_.end())
+      return StateRefusal(fmt::format("Application '{}' not found", name));
+    if (HasOpenSession(name))
+      return StateRefusal(fmt::format("Application '{}' has open sessions", name));
+    application.mutable_status()->set_creation_time(
+        found->second.status().creation_time());
+    ARROW_RETURN_NOT_OK(store_->PutApplication(application));
+    found->second = application;
+    registered = registered_;
+  }
+  if (registered) registered(application);
   return Status::OK();
 }
 

@@ -105,6 +105,10 @@ class SessionManager {
   void OnSessionClosed(std::function<void(const std::string&)> listener) {
     session_closed_ = std::move(listener);
   }
+  /// `listener` hears of every application, in the order of their registration, and from
+  /// now on of each that is registered or updated; without locks, while the manager
+  /// lives.
+  void OnRegistered(std::function<void(const v1::Application&)> listener);
   /// From now on instances are started.
   void Start(Launch launch);
   /// Take no more work, let what runs end until `deadline` (of the boot clock, ms), and
@@ -281,6 +285,8 @@ class SessionManager {
   CondVar executors_gone_;
   std::map<std::string, v1::Application, std::less<>> applications_ GUARDED_BY(mutex_);
   std::map<uint64_t, SessionPtr> sessions_ GUARDED_BY(mutex_);  // By serial.
+  /// Copied, to be called without the lock.
+  std::function<void(const v1::Application&)> registered_ GUARDED_BY(mutex_);
   std::unordered_map<std::string, SessionPtr> by_id_ GUARDED_BY(mutex_);
   std::map<uint64_t, SessionPtr> open_ GUARDED_BY(mutex_);  // Of sessions_, by serial.
   std::map<std::string, std::unique_ptr<Executor>, std::less<>> executors_

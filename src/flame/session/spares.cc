@@ -1,5 +1,6 @@
 #include "flame/session/spares.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 
 #include "flame/base/error.h"
 #include "flame/base/log.h"
+#include "flame/session/task_pipe.h"
 #include "flame/storage/uuid.h"
 
 namespace flame {
@@ -27,7 +29,23 @@ constexpr char kSpare[] = "flamepy.runner.spare";
 /// How often one is looked at that starts, and those that wait.
 constexpr milliseconds kStarting{10};
 constexpr milliseconds kWaiting{1000};
+/// Imports take half a second of a CPU. What a session needs that found a spare; and one
+/// that did not, and starts a process of its own.
+constexpr milliseconds kPause{300};
+constexpr milliseconds kLongPause{1000};
+
+bool IsWorker(const v1::ApplicationSpec& spec) {
+  const int size = spec.arguments_size();
+  return size >= 2 && spec.arguments(size - 1) == kWorker &&
+         spec.arguments(size - 2) == "-m";
+}
 constexpr int64_t kTailBytes = 500;
+
+void RemoveSockets(const std::string& path) {
+  std::error_code ignored;
+  fs::remove(path, ignored);
+  fs::remove(path + kTaskPipeEnding, ignored);
+}
 
 }  // namespace
 
@@ -51,10 +69,7 @@ Spares::~Spares() {
 
 std::optional<Spares::Line> Spares::LineOf(const v1::ApplicationSpec& spec,
                                            const EnvironmentMap& package) const {
-  const int size = spec.arguments_size();
-  if (options_.count <= 0 || size < 2 || spec.arguments(size - 1) != kWorker ||
-      spec.arguments(size - 2) != "-m")
-    return std::nullopt;
+  if (options_.count <= 0 || !IsWorker(spec)) return std::nullopt;
   EnvironmentMap common = package;
   for (const char* name : {"PATH", "PYTHONPATH", "LD_LIBRARY_PATH"}) common.erase(name);
   const auto process = BuildProcess(launch_, spec, InstanceFiles(), common);
@@ -64,22 +79,25 @@ std::optional<Spares::Line> Spares::LineOf(const v1::ApplicationSpec& spec,
 
 std::optional<Spares::Claimed> Spares::Claim(const Line& line) {
   MutexLock lock(mutex_);
-  const auto found = kept_.find(line);
-  if (found == kept_.end()) return std::nullopt;
-  auto& spares = found->second.spares;
-  for (auto at = spares.begin(); at != spares.end(); ++at) {
-    if (!IsReady(&*at) || at->child->AwaitExit(milliseconds(0))) continue;
-    Claimed claimed(std::move(at->child), at->socket, std::exchange(at->orders, -1));
-    std::error_code ignored;
-    fs::remove_all(at->directory, ignored);
-    spares.erase(at);
-    return claimed;
+  if (const auto found = kept_.find(line); found != kept_.end()) {
+    auto& spares = found->second.spares;
+    for (auto at = spares.begin(); at != spares.end(); ++at) {
+      if (!IsReady(&*at) || at->child->AwaitExit(milliseconds(0))) continue;
+      Claimed claimed(std::move(at->child), at->socket, std::exchange(at->orders, -1));
+      std::error_code ignored;
+      fs::remove_all(at->directory, ignored);
+      spares.erase(at);
+      Pause(kPause);
+      return claimed;
+    }
   }
+  Pause(kLongPause);
   return std::nullopt;
 }
 
 Spares::Claimed::~Claimed() {
   if (orders_ >= 0) close(orders_);
+  if (child_ != nullptr) RemoveSockets(socket_);
 }
 
 std::unique_ptr<ChildProcess> Spares::Claimed::Order(const ProcessSpec& process,
@@ -104,16 +122,76 @@ std::unique_ptr<ChildProcess> Spares::Claimed::Order(const ProcessSpec& process,
   return std::move(child_);
 }
 
+Spares::Answer Spares::Claimed::AwaitAnswer(milliseconds patience) {
+  pollfd wait{orders_, POLLIN, 0};
+  if (poll(&wait, 1, static_cast<int>(patience.count())) <= 0) return Answer::kNone;
+  char word = 0;
+  const ssize_t got = recv(orders_, &word, 1, MSG_DONTWAIT);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Answer::kNone;
+  return got == 1 ? Answer::kServes : Answer::kStartsAnew;
+}
+
 void Spares::Used(const Line& line) {
   if (options_.count <= 0) return;
   MutexLock lock(mutex_);
-  kept_[line].used = steady_clock::now();
+  Kept& kept = kept_[line];
+  kept.used = steady_clock::now();
+  kept.guessed = false;
+  Pause(kPause);
   changed_.NotifyAll();
+}
+
+void Spares::Guess(const v1::ApplicationSpec& spec) {
+  if (options_.count <= 0 || !IsWorker(spec)) return;
+  MutexLock lock(mutex_);
+  guess_ = spec;
+  Pause(kPause);  // Often others follow at once, or a session.
+  changed_.NotifyAll();
+}
+
+void Spares::Pause(milliseconds time) {
+  // Not from the last of many: then there would never be any.
+  const auto now = steady_clock::now();
+  if (quiet_until_ <= now) quiet_until_ = now + time;
+}
+
+void Spares::TakeGuess(const v1::ApplicationSpec& guess) {
+  v1::ApplicationSpec spec;  // What matters of it: every runner has its own package.
+  spec.set_command(guess.command());
+  *spec.mutable_arguments() = guess.arguments();
+  *spec.mutable_environments() = guess.environments();
+  if (guess.has_installer()) spec.set_installer(guess.installer());
+  std::string text = spec.SerializeAsString();
+  if (text != guessed_ || !guessed_line_) {
+    const auto package = options_.foresee(spec, [this] {
+      MutexLock lock(mutex_);
+      return !stopped_;
+    });
+    guessed_ = std::move(text);
+    guessed_line_ = package ? LineOf(spec, *package) : std::nullopt;
+  }
+  MutexLock lock(mutex_);
+  const auto now = steady_clock::now();
+  for (auto& [other, kept] : kept_) {
+    if (kept.guessed) kept.used = now - 2 * options_.idle_limit;  // It goes at once.
+  }
+  if (!guessed_line_) return;
+  const auto [at, is_new] = kept_.try_emplace(*guessed_line_);
+  at->second.used = now;
+  if (is_new) at->second.guessed = true;
 }
 
 void Spares::Run() {
   MutexLock lock(mutex_);
   while (!stopped_) {
+    const bool quiet = steady_clock::now() < quiet_until_;
+    if (guess_ && !quiet) {
+      const v1::ApplicationSpec guess = *std::exchange(guess_, std::nullopt);
+      lock.Unlock();
+      TakeGuess(guess);
+      lock.Lock();
+      continue;
+    }
     std::list<Spare> ended;
     bool starting = false;
     for (auto at = kept_.begin(); at != kept_.end();) {
@@ -121,10 +199,12 @@ void Spares::Run() {
       for (const Spare& spare : at->second.spares) starting = starting || !spare.ready;
       at = stays ? std::next(at) : kept_.erase(at);
     }
+    auto next = steady_clock::now() + kWaiting;
+    if (quiet) next = std::min(next, quiet_until_);
     // One at a time: the machine has better things to do than to start many at once.
     for (auto& [line, kept] : kept_) {
-      if (starting || static_cast<int64_t>(kept.spares.size()) >= options_.count ||
-          steady_clock::now() < kept.not_before)
+      if (starting || quiet || steady_clock::now() < kept.not_before ||
+          static_cast<int64_t>(kept.spares.size()) >= options_.count)
         continue;
       auto spare = Start(line);
       if (spare.ok()) {
@@ -141,8 +221,8 @@ void Spares::Run() {
       lock.Lock();
       continue;
     }
-    if (!stopped_)
-      changed_.WaitUntil(lock, steady_clock::now() + (starting ? kStarting : kWaiting));
+    if (starting) next = steady_clock::now() + kStarting;
+    if (!stopped_) changed_.WaitUntil(lock, next);
   }
   for (auto& [line, kept] : kept_) {
     for (Spare& spare : kept.spares) End(&spare);
@@ -218,6 +298,7 @@ void Spares::End(Spare* spare) {
   if (spare->orders >= 0) close(std::exchange(spare->orders, -1));
   std::error_code ignored;
   fs::remove_all(spare->directory, ignored);
+  RemoveSockets(spare->socket);
 }
 
 }  // namespace flame

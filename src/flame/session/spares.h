@@ -1,15 +1,17 @@
-// Spares: Python processes that have imported the Runner's worker already and wait for a
-// session. One that is claimed gets its orders (folder, files, environment) and becomes
-// an instance as any other; it never serves a second session.
+// Spares: Python processes that have imported the Runner's worker already, listen, and
+// wait for a session. One that is claimed gets its orders (folder, files, environment)
+// and becomes an instance as any other; it never serves a second session.
 //
 // A line (program, arguments, environment) that an instance was started with has spares
-// for as long as it is in use, and a while longer.
+// for as long as it is in use, and a while longer. So has one other, which the next
+// session is guessed to need.
 //
 // Thread-safe. Spares are started on a thread of its own, which lives as long as they
 // may: the kernel kills them when it goes.
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -30,6 +32,11 @@ struct SpareOptions {
   std::string directory;
   /// Spares of a line go when no instance was started with it for so long.
   std::chrono::milliseconds idle_limit = std::chrono::minutes(10);
+  /// The variables of an application's package, before it is installed (packages.h);
+  /// nullopt = nobody can know them. Called on the thread of the spares.
+  std::function<std::optional<EnvironmentMap>(const v1::ApplicationSpec&,
+                                              const std::function<bool()>& go_on)>
+      foresee;
   /// One that is not ready by then never will be, nor others of its line for that long.
   std::chrono::milliseconds start_timeout = std::chrono::minutes(2);
 };
@@ -56,6 +63,10 @@ class Spares {
   std::optional<Line> LineOf(const v1::ApplicationSpec& spec,
                              const EnvironmentMap& package) const;
 
+  /// What has come of orders: nothing yet; it serves; or it starts anew as the same
+  /// process, and its socket will be there when it serves. Also when it has ended.
+  enum class Answer { kNone, kServes, kStartsAnew };
+
   /// A process that was claimed, and waits for its orders.
   class Claimed {
    public:
@@ -67,12 +78,14 @@ class Spares {
           socket_(std::move(other.socket_)),
           orders_(std::exchange(other.orders_, -1)) {}
     Claimed& operator=(Claimed&&) = delete;
-    /// Where it will listen.
+    /// Where it listens.
     const std::string& socket() const { return socket_; }
     /// Let it become the instance that `process` describes, and have its process; null
     /// when it is gone. `guard` is a folder for PYTHONPATH (python_guard.h).
     std::unique_ptr<ChildProcess> Order(const ProcessSpec& process,
                                         const std::string& guard);
+    /// Until then nothing may be asked of its socket. REQUIRES: Order() was called.
+    Answer AwaitAnswer(std::chrono::milliseconds patience);
 
    private:
     std::unique_ptr<ChildProcess> child_;
@@ -82,6 +95,9 @@ class Spares {
   std::optional<Claimed> Claim(const Line& line);
   /// An instance of it has started well: have spares from now on.
   void Used(const Line& line);
+  /// The next session may be one of this application: have spares, instead of those that
+  /// were had for an earlier guess and not used. Others than workers are ignored.
+  void Guess(const v1::ApplicationSpec& spec);
 
  private:
   struct Spare {
@@ -95,8 +111,13 @@ class Spares {
     std::list<Spare> spares;
     std::chrono::steady_clock::time_point used;
     std::chrono::steady_clock::time_point not_before;  // After one that failed.
+    bool guessed = false;                              // Not used yet.
   };
 
+  /// Start none for so long: a session that opens shall have the machine for itself.
+  void Pause(std::chrono::milliseconds time) REQUIRES(mutex_);
+  /// Keep the line that it needs.
+  void TakeGuess(const v1::ApplicationSpec& guess);
   void Run();
   /// Whether it has said that it waits.
   static bool IsReady(Spare* spare);
@@ -111,7 +132,12 @@ class Spares {
   Mutex mutex_;
   CondVar changed_;
   std::map<Line, Kept> kept_ GUARDED_BY(mutex_);
+  std::optional<v1::ApplicationSpec> guess_ GUARDED_BY(mutex_);  // Not looked at yet.
+  std::chrono::steady_clock::time_point quiet_until_ GUARDED_BY(mutex_);
   bool stopped_ GUARDED_BY(mutex_) = false;
+  // The last guess as text, and what it came to; of the thread alone.
+  std::string guessed_;
+  std::optional<Line> guessed_line_;
   std::thread thread_;  // Constant after construction.
 };
 
