@@ -7,9 +7,6 @@
 namespace flame {
 namespace {
 
-// Sanitizers have allocators of their own.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-
 /// Handed out and not returned, by the C library and by Arrow's allocator; but for the
 /// blocks of tables that RocksDB keeps, which have a limit of their own.
 int64_t HeapBytes(const Store& store) {
@@ -61,8 +58,6 @@ TYPED_TEST(MemoryCostTest, TheChargeCoversWhatTheAllocatorHandsOutAndNotMuchMore
 TYPED_TEST(MemoryCostTest, AlsoOfObjectsThatAreTooLargeToBePacked) {
   this->Measure(2'000, Resident::kMaxPackedBytes + 1);
 }
-
-#endif
 
 }  // namespace
 }  // namespace flame
