@@ -26,7 +26,7 @@ EXPECTED = {
         "memory per resident object beyond its 100 B",
     },
     "metrics, server CPU per operation": {"put", "one read of /metrics"},
-    "tasks, one worker process": {
+    "tasks, one worker process, nothing pinned": {
         *("open, cold", "open, warm", "synchronous call: p50", "5 calls in flight"),
         *("2 MB array there and back", "5 tasks, each with the result before"),
     },
