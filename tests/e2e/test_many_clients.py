@@ -214,7 +214,7 @@ def test_e3_an_upload_is_held_in_memory_about_once(server_factory):
         assert server.peak_bytes() - before < 1.5 * 2 * LARGE
 
 
-@pytest.mark.memory
+@pytest.mark.slow  # And a sanitizer's allocator would be what is measured.
 def test_a_held_upload_takes_its_own_bytes(server_factory):
     """Messages a little above 1 MiB: neither steps of the allocator nor huge pages add to them."""
     server = server_factory()
