@@ -85,6 +85,7 @@ class ManagerTestOn : public ::testing::Test {
   }
   void Reopen() {
     manager_.reset();
+    while (!assignments_.empty()) assignments_.Pop();  // Of the one that is gone.
     Open();
   }
 
@@ -671,7 +672,6 @@ TEST_F(DurableManagerTest, RestartStartsInstancesForWhatWaits) {
   Create();
   Task("a");
   manager_->Released(assignments_.Pop().executor);
-  while (!assignments_.empty()) assignments_.Pop();
 
   Reopen();
 
