@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -212,6 +213,19 @@ def test_closing_gives_everything_up(tasks, door):
     tasks.close()
     with pytest.raises(Cancelled):
         future.result(10)
+
+
+def test_a_process_that_is_forked_off_leaves_the_connection_alone(tasks, door):
+    child = os.fork()
+    if child == 0:
+        usable = tasks.usable
+        tasks.close()  # As at its exit.
+        os._exit(1 if usable else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    future: Future = Future()
+    tasks.submit("s", b"in", future)
+    door.say(ended(door.hear()[0], 1, b"out"))
+    assert future.result(10) == b"out"
 
 
 @pytest.mark.parametrize(

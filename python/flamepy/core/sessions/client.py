@@ -86,11 +86,13 @@ class Connection:
         self._lock = threading.Lock()
         self._tasks: Optional[TaskSocket] = None
         self._tasks_key: Any = None  # Of the last door that was told of, and tried.
+        self._closed = False
 
     def close(self) -> None:
         """End it; futures that have no answer yet get `Cancelled`."""
         with self._lock:
             tasks, self._tasks = self._tasks, None
+            self._closed = True
         if tasks is not None:
             tasks.close()
         self._watcher.close()
@@ -102,7 +104,7 @@ class Connection:
         if not path or not key or key == self._tasks_key:
             return
         with self._lock:
-            if key == self._tasks_key:
+            if key == self._tasks_key or self._closed:
                 return
             self._tasks_key = key
             # It must not keep this alive: a connection that is forgotten ends.

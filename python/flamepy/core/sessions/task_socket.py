@@ -162,7 +162,12 @@ class TaskSocket:
                 raise Lost from None
 
     def close(self) -> None:
-        """End it; futures that have no answer yet get `Cancelled`."""
+        """End it; futures that have no answer yet get `Cancelled`.
+
+        In a process that was forked off, nothing: the connection is the other one's.
+        """
+        if self.process_id != os.getpid():
+            return
         self._closed = True
         self._hang_up()
 
